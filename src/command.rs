@@ -1,0 +1,1 @@
+//! Every program of the host runs through here.

@@ -1,0 +1,17 @@
+//! What every stage may use: the ui, the store of fetched files, the work folder, the number of jobs.
+
+use crate::fetch::Fetcher;
+use crate::ui::Ui;
+use crate::work::Work;
+
+/// Handed to every stage by reference.
+pub struct Context {
+    /// Where steps, bars and warnings go.
+    pub ui: Ui,
+    /// Downloads into the content-addressed cache.
+    pub fetcher: Fetcher,
+    /// The folder of this build; gone when the process is.
+    pub work: Work,
+    /// Threads to use at most.
+    pub jobs: usize,
+}

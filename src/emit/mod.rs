@@ -1,0 +1,1 @@
+//! Emit: the output folder, put in place with one rename.

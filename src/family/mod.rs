@@ -1,0 +1,82 @@
+//! Package families. Only what is below this module knows a package format; every other stage asks the trait.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::check::Check;
+use crate::clean::Step;
+use crate::context::Context;
+use crate::lock::{Lock, LockedPackage};
+use crate::plan::Plan;
+use crate::root::Root;
+
+pub mod deb;
+
+/// A locked package and its verified file in the cache.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// Its line of the lock.
+    pub package: LockedPackage,
+    /// The package file.
+    pub file: PathBuf,
+}
+
+/// A package as the image's own database has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Installed {
+    /// Name.
+    pub name: String,
+    /// Full version.
+    pub version: String,
+    /// Architecture, as the family spells it.
+    pub arch: String,
+    /// Name of the source package.
+    pub source: String,
+    /// Version of the source package.
+    pub source_version: String,
+    /// Size of its files in bytes, as the package says.
+    pub installed_size: u64,
+    /// Paths of licence files (absolute, in the image).
+    pub licence_files: Vec<String>,
+}
+
+/// Which package owns a path. Paths are below the root without a leading slash, with the links of the merged
+/// `/usr` already followed (`usr/bin/sh`, never `bin/sh`).
+#[derive(Debug, Clone, Default)]
+pub struct Owners {
+    /// Path to package name.
+    pub paths: BTreeMap<PathBuf, String>,
+    /// Paths that are configuration files, which an administrator may change.
+    pub conffiles: std::collections::BTreeSet<PathBuf>,
+}
+
+/// What a package format does for the pipeline.
+pub trait Family {
+    /// Reads the signed indexes and decides on every package.
+    fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock>;
+
+    /// Makes an installed tree of the packages in the empty root.
+    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()>;
+
+    /// The packages in the image's own database, sorted.
+    fn installed(&self, root: &Root) -> Result<Vec<Installed>>;
+
+    /// Which package owns which path.
+    fn owners(&self, root: &Root) -> Result<Owners>;
+
+    /// Writes the package manager's configuration: repositories with the image's mirrors, their keys, and how it
+    /// behaves in a container.
+    fn configure_repositories(&self, plan: &Plan, root: &Root) -> Result<()>;
+
+    /// Makes the locale of the plan for real and leaves it the only one, with the help of packages of
+    /// [`crate::lock::Role::Tool`] among `packages`.
+    fn make_locale(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()>;
+
+    /// The clean steps of this family, besides those of every image.
+    fn clean_steps(&self) -> &'static [Step];
+
+    /// The checks of this family, besides those of every image.
+    fn checks(&self) -> &'static [Check];
+}

@@ -1,0 +1,195 @@
+//! The lock: everything an image is made of, by name, version, size and hash.
+//!
+//! The same lock gives the same bytes. It is TOML with one package a line, so that a diff of two locks reads
+//! as a list of updates.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::FamilyKind;
+
+/// The version of the lock format this program writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// A hash of a file: SHA-256 in lower-case hexadecimal.
+pub type Sha256Hex = String;
+
+/// The lock of one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Lock {
+    /// Format version, see [`VERSION`].
+    pub version: u32,
+    /// Name of the image.
+    pub name: String,
+    /// Package family.
+    pub family: FamilyKind,
+    /// Release, as the recipe's canonical name.
+    pub release: String,
+    /// Architecture, as the family spells it.
+    pub arch: String,
+    /// SHA-256 of the recipe as merged, without what cannot change the content (mirrors of the build).
+    pub recipe: Sha256Hex,
+    /// Seconds since 1970: the time that no file of the image is newer than.
+    pub epoch: i64,
+    /// The repositories, in the order of the recipe.
+    #[serde(rename = "repository", default)]
+    pub repositories: Vec<LockedRepository>,
+    /// The packages, sorted by name and architecture.
+    #[serde(rename = "package", default)]
+    pub packages: Vec<LockedPackage>,
+}
+
+/// One repository as it was when the lock was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedRepository {
+    /// Its name in the recipe.
+    pub name: String,
+    /// The address of the distribution (not of the build's mirror), without credentials.
+    pub url: String,
+    /// Suite, for families that have them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suite: String,
+    /// When its signed index was made, in seconds since 1970.
+    pub date: i64,
+    /// SHA-256 of the signed index (`InRelease`, `repomd.xml`, `APKINDEX`).
+    pub index: Sha256Hex,
+}
+
+/// What a package is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It is installed in the image because it was asked for.
+    #[default]
+    Wanted,
+    /// It is installed in the image because another package needs it.
+    Dependency,
+    /// It only helps to make the image and is not installed (the sources of locales, for one).
+    Tool,
+}
+
+/// One package, exactly.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedPackage {
+    /// Package name.
+    pub name: String,
+    /// Full version, with epoch and revision.
+    pub version: String,
+    /// Architecture of the package, as the family spells it (`all`, `noarch` included).
+    pub arch: String,
+    /// Size of the package file in bytes.
+    pub size: u64,
+    /// SHA-256 of the package file.
+    pub sha256: Sha256Hex,
+    /// Name of the repository it comes from; empty for an in-house file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repository: String,
+    /// Path below the repository's URL; for an in-house file its path as the recipe gives it.
+    pub path: String,
+    /// What it is for.
+    #[serde(default)]
+    pub role: Role,
+}
+
+impl Lock {
+    /// Reads a lock. `origin` names the file in errors.
+    pub fn parse(text: &str, origin: &str) -> Result<Lock> {
+        let lock: Lock = toml::from_str(text).with_context(|| format!("reading the lock {origin}"))?;
+        if lock.version != VERSION {
+            anyhow::bail!(
+                "reading the lock {origin}: its format is version {}, this mkbase reads {VERSION}",
+                lock.version
+            );
+        }
+        Ok(lock)
+    }
+
+    /// The lock as text: sorted, one package a line.
+    pub fn to_text(&self) -> Result<String> {
+        let mut sorted = self.clone();
+        sorted.packages.sort();
+        let mut out = String::from("# The exact content of an image, written by mkbase. Commit it; do not edit it.\n");
+        let head = Lock { repositories: Vec::new(), packages: Vec::new(), ..sorted.clone() };
+        let head = toml::to_string(&head).context("writing the lock")?;
+        out.push_str(&head.lines().filter(|l| !l.ends_with("= []")).fold(String::new(), |mut text, line| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        }));
+        lines(&mut out, "repository", &sorted.repositories)?;
+        lines(&mut out, "package", &sorted.packages)?;
+        Ok(out)
+    }
+
+    /// The packages that end up in the image, by name and architecture.
+    pub fn installed(&self) -> impl Iterator<Item = &LockedPackage> {
+        self.packages.iter().filter(|p| p.role != Role::Tool)
+    }
+
+    /// The repositories by name.
+    pub fn repository(&self) -> BTreeMap<&str, &LockedRepository> {
+        self.repositories.iter().map(|r| (r.name.as_str(), r)).collect()
+    }
+}
+
+/// Writes `key = [` and one inline table a line.
+fn lines<T: Serialize>(out: &mut String, key: &str, items: &[T]) -> Result<()> {
+    writeln!(out, "{key} = [")?;
+    for item in items {
+        let table = toml::Value::try_from(item).context("writing the lock")?;
+        writeln!(out, "    {table},")?;
+    }
+    writeln!(out, "]")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str) -> LockedPackage {
+        LockedPackage {
+            name: name.into(),
+            version: "1:2.0-1~\"x".into(),
+            arch: "amd64".into(),
+            size: 10,
+            sha256: "00".repeat(32),
+            repository: "main".into(),
+            path: "pool/x.deb".into(),
+            role: Role::Dependency,
+        }
+    }
+
+    #[test]
+    fn text_is_sorted_one_package_a_line_and_reads_back() {
+        let mut lock = Lock {
+            version: VERSION,
+            name: "debian".into(),
+            family: FamilyKind::Deb,
+            release: "trixie".into(),
+            arch: "amd64".into(),
+            recipe: "11".repeat(32),
+            epoch: 1_700_000_000,
+            repositories: vec![LockedRepository {
+                name: "main".into(),
+                url: "http://example.org/debian".into(),
+                suite: "trixie".into(),
+                date: 1_700_000_000,
+                index: "22".repeat(32),
+            }],
+            packages: vec![package("zlib"), package("bash")],
+        };
+        let text = lock.to_text().expect("a lock can be written");
+        assert_eq!(text.lines().filter(|l| l.contains("pool/x.deb")).count(), 2);
+        lock.packages.sort();
+        assert_eq!(Lock::parse(&text, "test").expect("it reads back"), lock);
+        assert!(text.find("bash") < text.find("zlib"));
+        assert!(Lock::parse(&text.replace("version = 1\n", "version = 9\n"), "test").is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! The plan: a recipe with every choice made and every placeholder filled. Plain values, no I/O behind them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::arch::Arch;
+use crate::recipe::{FamilyKind, Image, System, UserAccount};
+
+/// Everything the stages after it need to know.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the image.
+    pub name: String,
+    /// Package family.
+    pub family: FamilyKind,
+    /// Canonical release name (`trixie`, never `stable` or `13`).
+    pub release: String,
+    /// Architecture of the image.
+    pub arch: &'static Arch,
+    /// Chosen variant.
+    pub variant: String,
+    /// Repositories of this release, placeholders filled.
+    pub repositories: Vec<Repository>,
+    /// Packages to install.
+    pub packages: Packages,
+    /// Time zone, locale, documentation.
+    pub system: System,
+    /// Accounts to add.
+    pub users: Vec<UserAccount>,
+    /// Files to place.
+    pub files: Vec<PlacedFile>,
+    /// Scripts to run in the finished tree.
+    pub scripts: Vec<Script>,
+    /// Clean steps or groups to leave out.
+    pub clean_skip: Vec<String>,
+    /// Checks to leave out.
+    pub check_skip: Vec<String>,
+    /// What goes to the Dockerfile and to image configs.
+    pub image: Image,
+    /// `SOURCE_DATE_EPOCH` when it is set.
+    pub epoch: Option<i64>,
+    /// SHA-256 of the merged recipe, see [`crate::lock::Lock::recipe`].
+    pub digest: String,
+}
+
+/// One repository, ready to be read.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Its name in the recipe.
+    pub name: String,
+    /// The distribution's own address; what the lock records. Without credentials.
+    pub url: String,
+    /// Where this build fetches from. May hold credentials: never printed or recorded.
+    pub build_url: String,
+    /// What the image is left with.
+    pub image_url: String,
+    /// Suite; empty where the family has none. Ends with `/` for a flat repository.
+    pub suite: String,
+    /// Components, for suites.
+    pub components: Vec<String>,
+    /// The keys that may sign it: OpenPGP certificates (armoured or binary) or RSA public keys, by the name
+    /// they have beside the recipe.
+    pub keys: Vec<Key>,
+    /// Use it without any signature. The one way round verification.
+    pub trusted: bool,
+    /// Refuse an index past its `Valid-Until`.
+    pub check_valid_until: bool,
+    /// Only used to make the image: it is not written into the image's package manager configuration.
+    pub build_only: bool,
+    /// `Signed-By` written into the image for it: a path in the image that a package owns. Empty: the keys
+    /// themselves are written beside the source.
+    pub image_key: String,
+}
+
+/// A key by its file name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// File name, for messages and for the image.
+    pub name: String,
+    /// The file's bytes.
+    pub data: Vec<u8>,
+}
+
+/// The packages asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Packages {
+    /// Names (for deb also `name=version`, `name:arch`).
+    pub include: Vec<String>,
+    /// Names that must not be installed.
+    pub exclude: Vec<String>,
+    /// Every package with one of these priorities too (deb).
+    pub priorities: Vec<String>,
+    /// In-house package files: absolute path, and the path as the recipe gives it.
+    pub files: Vec<(PathBuf, String)>,
+}
+
+/// A file to place in the image, its content already read.
+#[derive(Debug, Clone)]
+pub struct PlacedFile {
+    /// Absolute path in the image.
+    pub path: String,
+    /// Content.
+    pub data: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner: a name in the image or a number.
+    pub owner: String,
+    /// Group: a name in the image or a number.
+    pub group: String,
+}
+
+/// A script to run in the finished tree.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Passed to `/bin/sh -euc`.
+    pub run: String,
+    /// Extra environment.
+    pub env: BTreeMap<String, String>,
+}
