@@ -144,6 +144,11 @@ pub struct Bar {
 }
 
 impl Bar {
+    /// Sets what the bar counts to, for work whose size is known only once it has begun.
+    pub fn total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// Moves on.
     pub fn add(&self, n: u64) {
         self.bar.inc(n);
