@@ -184,7 +184,7 @@ fn services(cleaner: &mut Cleaner<'_>) -> Result<()> {
 /// Whether a line of apt.conf(5) sets a proxy: `Acquire::http::Proxy "…";`, of one host too.
 fn is_proxy(line: &str) -> bool {
     let name = line.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-    name.starts_with("acquire::") && (name.contains("::proxy") || name.ends_with("proxy-auto-detect"))
+    name.starts_with("acquire::") && name.contains("::proxy")
 }
 
 fn apt_configuration(cleaner: &mut Cleaner<'_>) -> Result<()> {

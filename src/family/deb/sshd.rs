@@ -82,19 +82,20 @@ mod tests {
         tree.file("usr/sbin/sshd", "").file("etc/init.d/ssh", "").file("lib/lsb/init-functions", "");
         tree.clean(new_keys);
         let hook = tree.root.path().join(HOOK_PATH);
-        // The same positions as in a script of that name, with a program in place of ssh-keygen.
+        // Stands in for the real one and tells that it was called.
+        tree.file("bin/ssh-keygen", "#!/bin/sh\necho \"$@\" >&2\n").mode("bin/ssh-keygen", 0o755);
+        let path = format!("{}/bin:/usr/bin:/bin", tree.root.path().display());
         for (name, argument, makes) in [
             ("/etc/init.d/ssh", "start", true),
             ("/etc/rc2.d/S01ssh", "start", true),
             ("/etc/init.d/ssh", "status", false),
             ("/etc/init.d/cron", "start", false),
         ] {
-            let script =
-                format!("set -e; ls() {{ return 1; }}; ssh-keygen() {{ echo \"$@\" >&2; }}; . {}", hook.display());
-            let output =
-                std::process::Command::new("/bin/sh").args(["-c", &script, name, argument]).output().expect("sh runs");
-            assert!(output.status.success());
-            assert_eq!(!output.stderr.is_empty(), makes, "{name} {argument}");
+            let script = format!("set -e; ls() {{ return 1; }}; . {}", hook.display());
+            let mut shell = std::process::Command::new("/bin/sh");
+            let output = shell.env("PATH", &path).args(["-c", &script, name, argument]).output().expect("sh runs");
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(output.stderr == b"-A\n", makes, "{name} {argument}");
         }
     }
 }
