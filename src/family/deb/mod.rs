@@ -1,1 +1,5 @@
+//! Debian, Ubuntu and what descends from them.
 
+pub mod checks;
+pub mod leftovers;
+pub mod sshd;
