@@ -79,13 +79,7 @@ mod tests {
     }
 
     fn file(path: &str, mode: u32, owner: &str) -> PlacedFile {
-        PlacedFile {
-            path: path.into(),
-            data: b"content".to_vec(),
-            mode,
-            owner: owner.into(),
-            group: owner.into(),
-        }
+        PlacedFile { path: path.into(), data: b"content".to_vec(), mode, owner: owner.into(), group: owner.into() }
     }
 
     #[test]

@@ -138,7 +138,9 @@ impl Accounts {
         let Some(uid) = uid else { bail!("{key}.uid: no id is free in the image") };
         let gid = user.gid.unwrap_or(uid);
         if let Some(other) = self.group.name_of(gid) {
-            return Err(usage(format!("{key}.uid: {gid} is the id of the group '{other}' in the image; set {key}.gid")));
+            return Err(usage(format!(
+                "{key}.uid: {gid} is the id of the group '{other}' in the image; set {key}.gid"
+            )));
         }
         Ok((uid, gid))
     }
@@ -149,7 +151,8 @@ impl Accounts {
         // Day 0 would mean that the password must be changed at the next login, shadow(5).
         let day = epoch.div_euclid(DAY).max(1);
         // Locked. Only people have an age of passwords.
-        let (password, aging) = if user.system { ("*", ":::".into()) } else { ("!", self.defaults.aging.join(":") + ":") };
+        let (password, aging) =
+            if user.system { ("*", ":::".into()) } else { ("!", self.defaults.aging.join(":") + ":") };
         let secret = if self.shadow.is_there() { "x" } else { "*" };
         self.passwd.push(format!("{name}:{secret}:{uid}:{gid}::{home}:{shell}"));
         self.group.push(format!("{name}:x:{gid}:"));

@@ -66,10 +66,7 @@ fn account_and_home_folder() {
         format!("root:x:0:\nadm:x:4:app\nsudo:x:27:syslog,app\nwww-data:x:33:\nusers:x:1001:\napp:x:{gid}:\n")
     );
     assert_eq!(last_line(&root, "etc/shadow"), "app:!:20309:0:90:7:::");
-    assert_eq!(
-        root.read_text("etc/gshadow").expect("there"),
-        "root:*::\nadm:*::app\nsudo:*::syslog,app\napp:!::\n"
-    );
+    assert_eq!(root.read_text("etc/gshadow").expect("there"), "root:*::\nadm:*::app\nsudo:*::syslog,app\napp:!::\n");
     for (path, mode) in [
         ("home/app", 0o750),
         ("home/app/.profile", 0o644),
@@ -165,9 +162,18 @@ fn mistakes_name_the_key_and_write_nothing() {
         (|u| u.uid = Some(4), "user[1].uid: 4 is the id of the group 'adm' in the image; set user[1].gid"),
         (|u| u.gid = Some(27), "user[1].gid: 27 belongs to 'sudo'"),
         (|u| u.uid = Some(u32::MAX), "user[1].uid: 4294967295 means 'no id'"),
-        (|u| u.groups = vec!["adm".into(), "sdo".into()], "user[1].groups[1]: no group 'sdo' in the image; did you mean 'sudo'?"),
-        (|u| u.shell = Some("/bin/bsh".into()), "user[1].shell: no program /bin/bsh in the image; did you mean '/bin/bash'?"),
-        (|u| u.shell = Some("/usr/bin/fish".into()), "user[1].shell: no program /usr/bin/fish in the image; add the package"),
+        (
+            |u| u.groups = vec!["adm".into(), "sdo".into()],
+            "user[1].groups[1]: no group 'sdo' in the image; did you mean 'sudo'?",
+        ),
+        (
+            |u| u.shell = Some("/bin/bsh".into()),
+            "user[1].shell: no program /bin/bsh in the image; did you mean '/bin/bash'?",
+        ),
+        (
+            |u| u.shell = Some("/usr/bin/fish".into()),
+            "user[1].shell: no program /usr/bin/fish in the image; add the package",
+        ),
         (|u| u.shell = Some("/bin/text".into()), "user[1].shell: no program /bin/text"),
         (|u| u.shell = Some("bash".into()), "user[1].shell: 'bash' is not an absolute path"),
         (|u| u.home = Some("/a:b".into()), "user[1].home: '/a:b' is not an absolute path"),

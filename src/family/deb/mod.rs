@@ -1,1 +1,5 @@
+//! Debian, Ubuntu and what descends from them.
 
+pub mod container;
+pub mod locale;
+pub mod sources;
