@@ -133,7 +133,7 @@ impl Accounts {
         let uid = match (user.uid, user.system) {
             (Some(uid), _) => Some(uid),
             (None, false) => USER_IDS.into_iter().find(free),
-            (None, true) => SYSTEM_IDS.into_iter().rev().find(free),
+            (None, true) => SYSTEM_IDS.rev().find(free),
         };
         let Some(uid) = uid else { bail!("{key}.uid: no id is free in the image") };
         let gid = user.gid.unwrap_or(uid);
@@ -195,7 +195,7 @@ impl Defaults {
         let text = root.read_text_if_there("etc/login.defs")?.unwrap_or_default();
         let value = |key: &str| {
             let lines = text.lines().map(str::split_ascii_whitespace);
-            lines.filter_map(|mut words| (words.next() == Some(key)).then(|| words.next()).flatten()).last()
+            lines.filter_map(|mut words| (words.next() == Some(key)).then(|| words.next()).flatten()).next_back()
         };
         // What shadow itself takes where the file is silent.
         let number = |key, default: &str| {

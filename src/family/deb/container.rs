@@ -33,24 +33,28 @@ force-unsafe-io
 ";
 
 /// Documentation. The folders `man[0-9]` stay: maintainer scripts put links into them and fail without (a Java
-/// runtime does). Copyright files stay: licences ask for it.
+/// runtime does). They are spared by patterns that do not match them, not by a `path-include`, which would bring back
+/// the links in them too (dpkg keeps every link below an include). Copyright files stay: licences ask for it.
 const DOCS: &str = "\
 path-exclude=/usr/share/doc/*
-path-include=/usr/share/doc/*/copyright
-path-exclude=/usr/share/man/*
-path-include=/usr/share/man/man[0-9]
+path-include=/usr/share/doc/*/copyright*
+path-exclude=/usr/share/man/*/*
+path-exclude=/usr/share/man/[!m]*
+path-exclude=/usr/share/man/m[!a]*
 path-exclude=/usr/share/info/*
 path-exclude=/usr/share/lintian/overrides/*
 path-exclude=/usr/share/linda/*
 path-exclude=/usr/share/help/*
 path-exclude=/usr/share/gnome/help/*
 path-exclude=/usr/share/omf/*
+path-exclude=/usr/share/gtk-doc/*
 ";
 
-/// Message catalogues. `locale.alias` is no catalogue.
+/// Message catalogues, those of Ubuntu's language packs too. `locale.alias` is no catalogue.
 const CATALOGUES: &str = "\
 path-exclude=/usr/share/locale/*
 path-include=/usr/share/locale/locale.alias
+path-exclude=/usr/share/locale-langpack/*
 ";
 
 /// Writes the settings; those of apt only where apt is installed.
@@ -83,7 +87,9 @@ fn excludes(plan: &Plan) -> Result<String> {
         text.push_str("# No message catalogues but those of the image's locale.\n");
         text.push_str(CATALOGUES);
         for catalogue in catalogues(&LocaleName::parse(&plan.system.locale)?) {
-            text.push_str(&format!("path-include=/usr/share/locale/{catalogue}/*\n"));
+            for folder in ["locale", "locale-langpack"] {
+                text.push_str(&format!("path-include=/usr/share/{folder}/{catalogue}/*\n"));
+            }
         }
     }
     Ok(text)
