@@ -1,1 +1,7 @@
+//! Debian packages: indexes, solving, unpacking, configuration.
 
+pub mod codec;
+pub mod control;
+pub mod relation;
+pub mod release;
+pub mod version;
