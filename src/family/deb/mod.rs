@@ -2,6 +2,8 @@
 
 pub mod codec;
 pub mod control;
+pub mod index;
+pub mod pool;
 pub mod relation;
 pub mod release;
 pub mod version;
