@@ -6,4 +6,5 @@ pub mod index;
 pub mod pool;
 pub mod relation;
 pub mod release;
+pub mod sat;
 pub mod version;
