@@ -2,9 +2,11 @@
 
 pub mod codec;
 pub mod control;
+mod explain;
 pub mod index;
 pub mod pool;
 pub mod relation;
 pub mod release;
-pub mod sat;
+mod sat;
+pub mod solve;
 pub mod version;
