@@ -1,1 +1,11 @@
-
+pub mod archive;
+pub mod claims;
+pub mod configure;
+pub mod database;
+pub mod extended;
+pub mod fields;
+pub mod members;
+pub mod native;
+pub mod order;
+pub mod place;
+pub mod unpack;
