@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
 
-use super::proxy::{Proxies, Proxy, ProxyResolver, absolute_form};
+use super::proxy::{Proxies, Proxy, absolute_form};
+use super::resolve::Names;
 use super::url::{Target, percent_decode, public_url, redirect_target};
 
 /// How patient downloads are.
@@ -79,6 +81,7 @@ pub(super) struct Response {
 pub(super) struct Client {
     pub settings: Settings,
     proxies: Proxies,
+    names: Names,
     /// By way and by whether it is encrypted: certificates are only read where they are needed.
     agents: Mutex<BTreeMap<(Route, bool), Agent>>,
 }
@@ -95,7 +98,7 @@ enum Route {
 
 impl Client {
     pub fn new(settings: Settings, env: impl Fn(&str) -> Option<String>) -> Result<Client> {
-        Ok(Client { settings, proxies: Proxies::from_env(env)?, agents: Mutex::default() })
+        Ok(Client { settings, proxies: Proxies::from_env(env)?, names: Names::default(), agents: Mutex::default() })
     }
 
     /// Asks for an address, from byte `offset` on. The answer may begin earlier: see [`Response::offset`].
@@ -205,14 +208,16 @@ impl Client {
         if tls {
             config = config.tls_config(tls_config()?);
         }
-        let Some(proxy) = proxy else { return Ok(config.build().new_agent()) };
+        let through =
+            |config: ureq::config::Config| Agent::with_parts(config, DefaultConnector::default(), self.names.clone());
+        let Some(proxy) = proxy else { return Ok(through(config.build())) };
         if route == Route::Absolute {
-            let resolver = ProxyResolver(proxy.target.uri.clone());
-            return Ok(Agent::with_parts(config.build(), absolute_form(), resolver));
+            let names = self.names.instead(&proxy.target.uri);
+            return Ok(Agent::with_parts(config.build(), absolute_form(), names));
         }
         let connect = ureq::Proxy::new(&proxy.url)
             .map_err(|e| anyhow!("{}: not usable as a proxy: {e}", public_url(&proxy.url)))?;
-        Ok(config.proxy(Some(connect)).build().new_agent())
+        Ok(through(config.proxy(Some(connect)).build()))
     }
 }
 

@@ -17,6 +17,7 @@ mod download;
 mod http;
 pub mod openpgp;
 mod proxy;
+mod resolve;
 mod store;
 #[cfg(test)]
 mod tests;

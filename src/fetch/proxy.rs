@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 
 use super::url::{Target, public_url};
@@ -114,21 +112,6 @@ impl Proxy {
     /// proxy they go by `CONNECT`.
     pub fn takes_absolute_form(&self) -> bool {
         !self.target.is_https()
-    }
-}
-
-/// Connects to the proxy in place of the server that an address names.
-#[derive(Debug)]
-pub(super) struct ProxyResolver(pub Uri);
-
-impl Resolver for ProxyResolver {
-    fn resolve(
-        &self,
-        _: &Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        DefaultResolver::default().resolve(&self.0, config, timeout)
     }
 }
 

@@ -208,7 +208,7 @@ fn progress_renews_the_attempts() {
         }
     });
     let case = case();
-    assert_eq!(case.fetch(&remote(&big, &[server.url.clone()])).expect("fetched"), big);
+    assert_eq!(case.fetch(&remote(&big, std::slice::from_ref(&server.url))).expect("fetched"), big);
     assert_eq!(server.requests().len(), 6);
 }
 
@@ -383,6 +383,18 @@ fn a_proxy_gets_the_whole_address() {
     case.fetcher.get(&format!("{}/direct", proxy.url), 10).expect("without the proxy");
     assert_eq!(proxy.requests()[2].target, "/direct");
     assert_eq!(proxy.requests()[2].header("proxy-authorization"), None);
+}
+
+#[test]
+fn a_proxy_that_does_not_connect() {
+    let proxy = Server::start(|_| Reply::status(403));
+    let url = proxy.url.replace("://", "://me:secret@");
+    let case = case_in_environment(|name| (name == "https_proxy").then(|| url.clone()));
+    let text = message(&case.fetcher.get("https://mirror.example/x", 10).expect_err("refused"));
+    assert!(text.contains("https://mirror.example/x: the proxy did not connect"), "{text}");
+    assert!(text.contains("403") && !text.contains("secret"), "{text}");
+    assert_eq!(proxy.requests()[0].target, "mirror.example:443");
+    assert_eq!(proxy.requests()[0].header("proxy-authorization"), Some("Basic bWU6c2VjcmV0"));
 }
 
 #[test]
