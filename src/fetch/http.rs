@@ -113,10 +113,10 @@ impl Client {
                 let what = if seen.len() > MAX_REDIRECTS + 1 { "too many redirects" } else { "redirects in a circle" };
                 return Err(Failure::Permanent(anyhow!("{}: {what}; use another mirror", public_url(url))));
             }
-            let mut response = self.request(&target, offset).map_err(|f| f.via(url, &target))?;
+            let mut response = self.request(&target, offset).map_err(|f| f.via(url, &target, seen.len() > 1))?;
             let status = response.status().as_u16();
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                return answer(response, offset).map_err(|f| f.via(url, &target));
+                return answer(response, offset).map_err(|f| f.via(url, &target, seen.len() > 1));
             }
             let shown = public_url(url);
             let location = response.headers().get("location").and_then(|v| std::str::from_utf8(v.as_bytes()).ok());
@@ -242,13 +242,12 @@ fn tls_config() -> Result<TlsConfig> {
 
 impl Failure {
     /// The address goes before the reason; where redirects led elsewhere, that one too.
-    fn via(self, url: &str, target: &Target) -> Failure {
+    fn via(self, url: &str, target: &Target, redirected: bool) -> Failure {
         let shown = public_url(url);
-        let here = target.uri.to_string();
-        let address = if here.trim_end_matches('/') == shown.trim_end_matches('/') {
-            shown.clone()
+        let address = if redirected {
+            format!("{shown} (redirected to {})", redirect_target(&target.uri.to_string()))
         } else {
-            format!("{shown} (redirected to {})", redirect_target(&here))
+            shown.clone()
         };
         match self {
             Failure::NotFound(_) => Failure::NotFound(shown),
