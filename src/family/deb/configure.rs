@@ -1,11 +1,12 @@
 //! Makes an installed tree of an unpacked one: the preinsts, then the tree's own dpkg, in the sandbox.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::database::{ADMIN, Name};
+use super::archive::Control;
+use super::database::{self, ADMIN, Name};
 use super::order::Graph;
 use crate::family::Fetched;
 use crate::root::Root;
@@ -30,8 +31,11 @@ const CORE: [&str; 2] = ["base-passwd", "base-files"];
 /// Begins a line before the output of each preinst.
 const MARK: &str = "mkbase runs the preinst of ";
 
-/// One argument of a command has at most 128 KiB, execve(2), and each preinst takes some 300 bytes of it.
-const BATCH: usize = 200;
+/// Where the control archives of packages wait for their preinst.
+const PREINSTS: &str = "var/lib/dpkg/mkbase.ci";
+
+/// One argument of a command has at most 128 KiB, execve(2), and each preinst takes some 400 bytes of it.
+const BATCH: usize = 150;
 
 /// Lines of output that an error shows.
 const LINES: usize = 20;
@@ -46,7 +50,7 @@ pub struct Packages<'p> {
     /// The order of installation.
     pub order: &'p [usize],
     /// Packages with a preinst that is to be run.
-    pub preinsts: &'p BTreeSet<usize>,
+    pub preinsts: &'p BTreeMap<usize, &'p Control>,
     /// Packages that the tree's dpkg unpacks: index and file.
     pub for_dpkg: Vec<(usize, &'p Fetched)>,
 }
@@ -112,7 +116,7 @@ impl Stage<'_> {
         // Accounts come with the preinst of base-passwd, and other scripts use them.
         let first = order.iter().filter(|p| names[**p].name == CORE[0]);
         let rest = order.iter().filter(|p| names[**p].name != CORE[0]);
-        for package in first.chain(rest).filter(|p| preinsts.contains(p)) {
+        for package in first.chain(rest).filter(|p| preinsts.contains_key(p)) {
             if !required.contains(package) {
                 let before = graph.closure(graph.needs(*package, &["Pre-Depends"]));
                 if !before.is_subset(&required) && !before.is_subset(configured) {
@@ -140,11 +144,16 @@ impl Stage<'_> {
         for package in batch {
             // The names hold nothing that means anything to a shell.
             let Name { name, arch, .. } = &self.packages.names[*package];
-            let file = self.packages.names[*package].qualified();
+            let folder = format!("{PREINSTS}/{package}");
+            let Some(control) = self.packages.preinsts.get(package) else { continue };
+            database::write_control_folder(self.root, &folder, control)?;
+            // debconf reads the package's name and templates from tmp.ci, where dpkg has them.
             script.push_str(&format!(
                 "echo '{MARK}{name}'; echo '{MARK}{name}' >&2\n\
-                 DPKG_MAINTSCRIPT_PACKAGE={name} DPKG_MAINTSCRIPT_ARCH={arch} /{ADMIN}/info/{file}.preinst install \
-                 || exit $?\n"
+                 mv /{folder} /{ADMIN}/tmp.ci || exit $?\n\
+                 DPKG_MAINTSCRIPT_PACKAGE={name} DPKG_MAINTSCRIPT_ARCH={arch} /{ADMIN}/tmp.ci/preinst install \
+                 || exit $?\n\
+                 rm -rf /{ADMIN}/tmp.ci || exit $?\n"
             ));
         }
         let sandbox = self.sandbox("/bin/sh").arg("-c").arg(script);
@@ -164,7 +173,7 @@ impl Stage<'_> {
             let (name, said) = last_preinst(&output);
             return Err(anyhow!("the preinst of {name} ended with {}{said}", exit(output.code))).context(what);
         }
-        Ok(())
+        self.root.remove_dir(PREINSTS)
     }
 
     /// The version of dpkg that will configure the packages, without epoch and revision, as dpkg gives it.

@@ -11,6 +11,7 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use super::archive::{Control, ControlFile};
+use super::fields::field;
 use super::unpack::{Unpacked, conffiles};
 use crate::root::Root;
 
@@ -95,6 +96,31 @@ fn info(root: &Root, name: &Name, control: &Control, unpacked: &Unpacked) -> Res
     Ok(())
 }
 
+/// Lays out what a preinst finds beside itself while dpkg runs it: the whole control archive.
+pub fn write_control_folder(root: &Root, folder: &str, control: &Control) -> Result<()> {
+    root.create_dir_all(folder, 0o755)?;
+    root.write(format!("{folder}/control"), control.fields.to_text(), 0o644)?;
+    for file in control.files.iter().filter(|f| f.name != "control") {
+        write_dated(root, &format!("{folder}/{}", file.name), file)?;
+    }
+    Ok(())
+}
+
+/// Puts configuration files of an unpacked package where they belong, a copy beside the one that waits for dpkg.
+/// debootstrap does so with the packages it calls required, and their scripts read each other's configuration.
+pub fn place_conffiles(root: &Root, control: &Control, unpacked: &Unpacked) -> Result<()> {
+    for conffile in conffiles(control)?.into_iter().filter(|c| !c.remove && !unpacked.obsolete.contains(&c.path)) {
+        let waiting = format!("{}.dpkg-new", conffile.path);
+        let Some(stat) = root.lstat(&waiting)? else { continue };
+        if crate::root::kind(&stat) != crate::root::Kind::File || root.lstat(&conffile.path)?.is_some() {
+            continue;
+        }
+        root.write(&conffile.path, root.read(&waiting)?, stat.st_mode & 0o7777)?;
+        root.chown(&conffile.path, stat.st_uid, stat.st_gid)?;
+    }
+    Ok(())
+}
+
 /// A file with the mode and the time that it has in the package.
 fn write_dated(root: &Root, path: &str, file: &ControlFile) -> Result<()> {
     // Scripts run as they are, so whatever the package says of the mode, they can be.
@@ -115,10 +141,7 @@ fn write_dated(root: &Root, path: &str, file: &ControlFile) -> Result<()> {
 /// The paragraph of an unpacked package. dpkg puts the fields in its own order when it next writes the file.
 fn status_paragraph(control: &Control, unpacked: &Unpacked) -> Result<String> {
     let mut text = String::new();
-    let mut add = |name: &str, value: &str| {
-        let blank = if value.starts_with('\n') { "" } else { " " };
-        text.push_str(&format!("{name}:{blank}{value}\n"));
-    };
+    let mut add = |name: &str, value: &str| text.push_str(&field(name, value));
     add("Package", control.fields.get("Package"));
     add("Status", "install ok unpacked");
     // These are dpkg's to say, not the package's.

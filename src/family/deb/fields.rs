@@ -61,10 +61,21 @@ impl Paragraph {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The paragraph as text, each field on its line.
+    pub fn to_text(&self) -> String {
+        self.fields.iter().map(|(name, value)| field(name, value)).collect()
+    }
+
     /// The relations of one field, such as `Depends`.
     pub fn relations(&self, field: &str) -> Vec<Vec<Relation>> {
         parse_relations(self.get(field))
     }
+}
+
+/// One field as text. A value that begins with a line break has nothing on the line of its name.
+pub fn field(name: &str, value: &str) -> String {
+    let blank = if value.starts_with('\n') { "" } else { " " };
+    format!("{name}:{blank}{value}\n")
 }
 
 fn lines_with_offsets(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -181,6 +192,7 @@ mod tests {
         assert_eq!(all[1].get("Package"), "b");
         let names: Vec<&str> = all[0].iter().map(|(n, _)| n).collect();
         assert_eq!(names, ["Package", "Description", "X-Odd"]);
+        assert_eq!(all[0].to_text(), "Package: a\nDescription: short\n long\n .\n more\nX-Odd: value\n");
         for bad in [" continued: first\n", "no colon\n", "A: 1\na: 2\n", "A b: 1\n", ": 1\n"] {
             assert!(Paragraph::parse(bad).is_err(), "{bad:?}");
         }

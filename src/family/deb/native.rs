@@ -47,12 +47,18 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
 
     let step = context.ui.step("Configuring");
     before_scripts(root, &names)?;
+    for required in graph.closure(order.iter().copied().filter(|i| graph.is_required(*i))) {
+        if let Some(unpacked) = &outcome.packages[required] {
+            database::place_conffiles(root, debs[required].control(), unpacked)
+                .with_context(|| format!("placing the configuration files of {}", names[required].name))?;
+        }
+    }
     let for_dpkg: Vec<(usize, &Fetched)> =
         order.iter().filter(|i| outcome.packages[**i].is_none()).map(|i| (*i, packages[*i])).collect();
-    let preinsts: BTreeSet<usize> = order
+    let preinsts = order
         .iter()
-        .copied()
-        .filter(|i| outcome.packages[*i].is_some() && debs[*i].control().file("preinst").is_some())
+        .filter(|i| outcome.packages[**i].is_some() && debs[**i].control().file("preinst").is_some())
+        .map(|i| (*i, debs[*i].control()))
         .collect();
     let set = Packages { names: &names, graph: &graph, order: &order, preinsts: &preinsts, for_dpkg };
     configure(&context.ui, root, plan.epoch, &set)?;
