@@ -190,3 +190,37 @@ fn no_colours_without_a_terminal_and_quiet_is_quiet() {
     let quiet = place.mkbase(["-q", "recipes"]).run();
     assert!(quiet.stderr.is_empty(), "-q: {}", quiet.stderr);
 }
+
+#[test]
+fn terminal_gets_bars_and_colours() {
+    let place = Place::new();
+    let lab = crate::util::lab::Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &[], "");
+    const COLOUR: &str = "\u{1b}[1;32m";
+    let coloured = place.build(&recipe, "image", &[]).on_terminal().run().success();
+    assert!(coloured.stderr.contains(COLOUR), "{:?}", coloured.stderr);
+    assert!(coloured.stderr.contains("[="), "a bar is drawn: {:?}", coloured.stderr);
+    let plain = place.build(&recipe, "image", &[]).on_terminal().env("NO_COLOR", "1").run().success();
+    assert!(!plain.stderr.contains(COLOUR), "{:?}", plain.stderr);
+    let dumb = place.build(&recipe, "image", &[]).on_terminal().env("TERM", "dumb").run().success();
+    assert!(!dumb.stderr.contains('\u{1b}'), "{:?}", dumb.stderr);
+    let quiet = place.build(&recipe, "image", &["-q"]).on_terminal().run().success();
+    assert_eq!(quiet.stderr, "");
+    place.assert_nothing_left(&["image"]);
+}
+
+#[test]
+fn build_tells_what_it_did() {
+    let place = Place::new();
+    let lab = crate::util::lab::Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &[], "");
+    let ended = place.build(&recipe, "image", &[]).run().success();
+    let said = format!("{}{}", ended.stdout(), ended.stderr);
+    assert!(said.contains(place.out("image").to_str().expect("text")), "where it is:\n{said}");
+    assert!(said.contains("docker import"), "how to go on:\n{said}");
+    assert!(!ended.stderr.contains('\u{1b}'), "no escape sequences without a terminal:\n{}", ended.stderr);
+    let detailed = place.build(&recipe, "image", &["-v"]).run().success();
+    assert!(detailed.stderr.lines().count() > ended.stderr.lines().count(), "-v says more:\n{}", detailed.stderr);
+    place.build(&recipe, "image", &["--jobs", "1"]).run().success();
+    place.assert_nothing_left(&["image"]);
+}

@@ -108,6 +108,7 @@ impl Place {
             arguments: arguments.into_iter().map(|a| a.as_ref().into()).collect(),
             env: vec![("TMPDIR".into(), self.tmp().into()), ("MKBASE_CACHE".into(), self.cache.clone().into())],
             limit: TIME_LIMIT,
+            terminal: false,
         }
     }
 
@@ -195,6 +196,7 @@ pub struct Mkbase<'a> {
     arguments: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     limit: Duration,
+    terminal: bool,
 }
 
 impl Mkbase<'_> {
@@ -219,6 +221,12 @@ impl Mkbase<'_> {
         self
     }
 
+    /// Standard error is a terminal.
+    pub fn on_terminal(mut self) -> Self {
+        self.terminal = true;
+        self.env("TERM", "xterm")
+    }
+
     fn command(&self) -> Command {
         let program = OsString::from(env!("CARGO_BIN_EXE_mkbase"));
         let mut words = self.wrapper.iter().chain([&program]).chain(&self.arguments);
@@ -239,7 +247,16 @@ impl Mkbase<'_> {
 
     /// Starts it and gives a handle to watch it with.
     pub fn start(&self) -> Running {
-        let mut child = self.command().spawn().expect("the program starts");
+        let mut command = self.command();
+        let mut terminal = None;
+        if self.terminal {
+            let pty = nix::pty::openpty(None, None).expect("a terminal");
+            command.stderr(pty.slave);
+            terminal = Some(std::fs::File::from(pty.master));
+        }
+        let mut child = command.spawn().expect("the program starts");
+        // It holds the other end of the terminal.
+        drop(command);
         let mut stdout = child.stdout.take().expect("a piped stdout");
         let stdout = std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -247,7 +264,10 @@ impl Mkbase<'_> {
             bytes
         });
         let (sender, lines) = channel();
-        let stderr = child.stderr.take().expect("a piped stderr");
+        let stderr: Box<dyn Read + Send> = match terminal {
+            Some(terminal) => Box::new(terminal),
+            None => Box::new(child.stderr.take().expect("a piped stderr")),
+        };
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
                 // The test may have lost interest.
