@@ -102,7 +102,7 @@ fn killed_while_replacing_keeps_one_whole_image() {
     let sums = std::fs::read(place.out("image").join("SHA256SUMS")).expect("the checksums");
     for delay in [0, 5, 20] {
         let mut running = place.build(&recipe, "image", &[]).start();
-        assert!(running.wait_for("Packing "), "it packs");
+        assert!(running.wait_for("Checked "), "it packs");
         std::thread::sleep(Duration::from_millis(delay));
         running.signal(Signal::SIGKILL);
         running.end();

@@ -127,6 +127,6 @@ fn lock_with_a_changed_archive() {
     let mut wrong = lock.clone();
     wrong.replace_range(at..at + 8, "00000000");
     let wrong = place.write("wrong.lock", wrong);
-    place.build(&recipe, "other", &["--lock", wrong.to_str().expect("text")]).run().fails(1, &["sha256"]);
+    place.build(&recipe, "other", &["--lock", wrong.to_str().expect("text")]).run().fails(1, &["SHA-256"]);
     place.assert_nothing_left(&["image"]);
 }
