@@ -1,5 +1,10 @@
 //! Architectures, in the spelling of everyone who has one.
 
+use anyhow::Result;
+
+use crate::error::{did_you_mean, usage};
+use crate::recipe::FamilyKind;
+
 /// One row of the table: the same architecture in every spelling.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arch {
@@ -17,4 +22,183 @@ pub struct Arch {
     pub rust: &'static str,
     /// `qemu-NAME` of user-mode emulation.
     pub qemu: &'static str,
+    /// What else it is called: by the kernel, by container tools.
+    pub other: &'static [&'static str],
+}
+
+/// Every architecture that mkbase makes images for.
+///
+/// Sources: `dpkg-architecture -L` and dpkg's `cputable`; dnf's `basearch` map; Alpine's `APKBUILD` reference; the
+/// OCI image-spec, which takes Go's `GOARCH` and its table of variants; qemu's `qemu-NAME` user-mode programs.
+static ARCHS: &[Arch] = &[
+    Arch {
+        deb: "amd64",
+        rpm: "x86_64",
+        apk: "x86_64",
+        oci: "amd64",
+        oci_variant: "",
+        rust: "x86_64",
+        qemu: "x86_64",
+        other: &["x86-64"],
+    },
+    Arch {
+        deb: "arm64",
+        rpm: "aarch64",
+        apk: "aarch64",
+        oci: "arm64",
+        oci_variant: "v8",
+        rust: "aarch64",
+        qemu: "aarch64",
+        other: &["arm64/v8"],
+    },
+    Arch {
+        deb: "armhf",
+        rpm: "armhfp",
+        apk: "armv7",
+        oci: "arm",
+        oci_variant: "v7",
+        rust: "arm",
+        qemu: "arm",
+        other: &["armv7l", "armv7hl", "arm/v7"],
+    },
+    Arch {
+        deb: "i386",
+        rpm: "i386",
+        apk: "x86",
+        oci: "386",
+        oci_variant: "",
+        rust: "x86",
+        qemu: "i386",
+        other: &["i586", "i686"],
+    },
+    Arch {
+        deb: "ppc64el",
+        rpm: "ppc64le",
+        apk: "ppc64le",
+        oci: "ppc64le",
+        oci_variant: "",
+        // Rust has one name for both byte orders: see `host`.
+        rust: "powerpc64",
+        qemu: "ppc64le",
+        other: &["powerpc64le"],
+    },
+    Arch {
+        deb: "riscv64",
+        rpm: "riscv64",
+        apk: "riscv64",
+        oci: "riscv64",
+        oci_variant: "",
+        rust: "riscv64",
+        qemu: "riscv64",
+        other: &[],
+    },
+    Arch {
+        deb: "s390x",
+        rpm: "s390x",
+        apk: "s390x",
+        oci: "s390x",
+        oci_variant: "",
+        rust: "s390x",
+        qemu: "s390x",
+        other: &[],
+    },
+];
+
+impl Arch {
+    /// Its name in a package family.
+    pub fn name(&self, family: FamilyKind) -> &'static str {
+        match family {
+            FamilyKind::Deb => self.deb,
+            FamilyKind::Rpm => self.rpm,
+            FamilyKind::Apk => self.apk,
+        }
+    }
+
+    /// Every spelling that a user may give. Rust's is not among them: its `powerpc64` is big-endian to everyone else.
+    fn spellings(&self) -> impl Iterator<Item = &'static str> {
+        [self.deb, self.rpm, self.apk, self.oci, self.qemu].into_iter().chain(self.other.iter().copied())
+    }
+}
+
+/// The architecture of a name in any spelling; an unknown one is a usage error that names the nearest.
+pub fn from_name(name: &str) -> Result<&'static Arch> {
+    ARCHS.iter().find(|arch| arch.spellings().any(|spelling| spelling == name)).ok_or_else(|| {
+        let hint = did_you_mean(name, ARCHS.iter().flat_map(Arch::spellings));
+        let known: Vec<_> = ARCHS.iter().map(|arch| arch.deb).collect();
+        usage(format!("unknown architecture '{name}'{hint} (there are {})", known.join(", ")))
+    })
+}
+
+/// The architecture this program runs on.
+pub fn host() -> Result<&'static Arch> {
+    host_of(std::env::consts::ARCH, cfg!(target_endian = "little"))
+}
+
+fn host_of(rust: &str, little_endian: bool) -> Result<&'static Arch> {
+    ARCHS.iter().find(|arch| arch.rust == rust && (little_endian || arch.deb == "s390x")).ok_or_else(|| {
+        usage(format!("mkbase has no name for this machine's architecture, {rust}: choose one with --arch"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn any_spelling_is_understood() {
+        for (name, deb) in [
+            ("amd64", "amd64"),
+            ("x86_64", "amd64"),
+            ("aarch64", "arm64"),
+            ("armv7", "armhf"),
+            ("armhfp", "armhf"),
+            ("arm", "armhf"),
+            ("386", "i386"),
+            ("x86", "i386"),
+            ("i686", "i386"),
+            ("ppc64le", "ppc64el"),
+            ("riscv64", "riscv64"),
+            ("s390x", "s390x"),
+        ] {
+            assert_eq!(from_name(name).expect(name).deb, deb);
+        }
+    }
+
+    #[test]
+    fn no_spelling_means_two_architectures() {
+        let mut seen = BTreeMap::new();
+        for arch in ARCHS {
+            for spelling in arch.spellings() {
+                assert_eq!(*seen.entry(spelling).or_insert(arch.deb), arch.deb, "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_ones_name_the_nearest() {
+        let error = from_name("amd46").expect_err("it is unknown");
+        assert_eq!(crate::error::exit_code(&error), crate::error::Exit::Usage);
+        assert!(error.to_string().contains("did you mean 'amd64'?"), "{error}");
+        assert!(from_name("powerpc64").is_err());
+        assert!(from_name("").is_err());
+    }
+
+    #[test]
+    fn hosts() {
+        for arch in ARCHS {
+            assert_eq!(host_of(arch.rust, arch.deb != "s390x").expect(arch.rust), arch);
+        }
+        assert!(host_of("powerpc64", false).is_err(), "big-endian");
+        assert!(host_of("m68k", false).is_err());
+        assert_eq!(host().expect("tests run on a known machine").rust, std::env::consts::ARCH);
+    }
+
+    #[test]
+    fn families_spell_it_their_way() {
+        let arch = from_name("armhf").expect("it is known");
+        let names = [FamilyKind::Deb, FamilyKind::Rpm, FamilyKind::Apk].map(|family| arch.name(family));
+        assert_eq!(names, ["armhf", "armhfp", "armv7"]);
+    }
 }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clean;
 pub mod cli;
 pub mod command;
+pub mod commands;
 pub mod context;
 pub mod customise;
 pub mod emit;

@@ -65,6 +65,11 @@ impl Ui {
         self.line("warning", "33", message);
     }
 
+    /// Something wrong with an image, by the name of the check that found it.
+    pub fn fault(&self, check: &str, message: impl Display) {
+        self.line("fault", "31", format_args!("{check}: {message}"));
+    }
+
     /// A fact that belongs to the result.
     pub fn info(&self, verb: &str, message: impl Display) {
         if self.inner.level >= Level::Normal {
@@ -144,6 +149,11 @@ pub struct Bar {
 }
 
 impl Bar {
+    /// Sets what the bar counts to, for work whose size is known only once it has begun.
+    pub fn total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// Moves on.
     pub fn add(&self, n: u64) {
         self.bar.inc(n);

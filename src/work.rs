@@ -1,16 +1,202 @@
 //! The work folder of a build: one place for everything temporary, gone when the process is, however it ends.
+//!
+//! An ordinary end removes it. For every other end (a crash, `kill -9`) a second process of this program, the
+//! janitor, waits in a session of its own for the pipe to the first one to close, and then removes what is left.
+//! Should both be killed, the next build finds the folder unlocked and sweeps it.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::FsFlags;
+
+use crate::ui::Ui;
+
+/// The hidden first argument that makes a process of this program a janitor.
+pub const JANITOR_ARGUMENT: &str = "__janitor";
+
+/// Begins the name of every work folder.
+const PREFIX: &str = "mkbase-";
+/// Held locked by the build that owns the folder.
+const LOCK: &str = "lock";
+/// How long the janitor tries again while processes of the sandbox are still dying and writing.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The work folder.
 #[derive(Debug)]
 pub struct Work {
     path: PathBuf,
+    janitor: Mutex<Option<(Child, ChildStdin)>>,
+    keep: bool,
+    _lock: Flock<File>,
 }
 
 impl Work {
+    /// Makes a work folder below the temporary folder (`TMPDIR`), and sweeps those that dead builds left there.
+    pub fn new(ui: &Ui) -> Result<Work> {
+        let parent = std::env::temp_dir();
+        let parent = std::path::absolute(&parent).with_context(|| format!("resolving {}", parent.display()))?;
+        usable(&parent)?;
+        sweep(&parent, ui);
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).with_context(|| {
+            format!("making a work folder in {}; set TMPDIR to a folder you can write to", parent.display())
+        })?;
+        let lock = folder.path().join(LOCK);
+        let file = File::create(&lock).with_context(|| format!("making {}", lock.display()))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, error)| anyhow!("locking {}: {error}", lock.display()))?;
+        let janitor = start_janitor()?;
+        let work = Work { path: folder.keep(), janitor: Mutex::new(Some(janitor)), keep: false, _lock: lock };
+        work.watch(&work.path)?;
+        Ok(work)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Another path that must not outlive the process if it dies: a staged output folder.
+    pub fn watch(&self, path: &Path) -> Result<()> {
+        let mut line = path.as_os_str().as_bytes().to_vec();
+        if line.contains(&b'\n') {
+            bail!("{} has a line break in its name", path.display());
+        }
+        line.push(b'\n');
+        let mut janitor = self.janitor.lock().unwrap_or_else(|e| e.into_inner());
+        let Some((_, pipe)) = janitor.as_mut() else { return Ok(()) };
+        pipe.write_all(&line).context("telling the janitor what to remove")
+    }
+
+    /// Leaves the folder there when the process ends well or badly.
+    pub fn keep(&mut self) -> Result<()> {
+        self.keep = true;
+        let mut janitor = self.janitor.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((mut child, _)) = janitor.take() {
+            child.kill().context("stopping the janitor")?;
+            child.wait().context("waiting for the janitor")?;
+        }
+        Ok(())
+    }
+
+    /// Removes the folder, and says so if it cannot.
+    pub fn close(mut self) -> Result<()> {
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        if self.keep || self.path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let path = std::mem::take(&mut self.path);
+        let removed =
+            std::fs::remove_dir_all(&path).with_context(|| format!("removing the work folder {}", path.display()));
+        // The janitor goes after the folder: it has nothing left to do but to see that.
+        let mut janitor = self.janitor.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((mut child, pipe)) = janitor.take() {
+            drop(pipe);
+            child.wait().context("waiting for the janitor")?;
+        }
+        removed
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            eprintln!("{:>12} {error:#}", "warning");
+        }
+    }
+}
+
+/// This program's file, for its second processes.
+pub fn own_executable() -> Result<PathBuf> {
+    // Through /proc it is the running program even if its file was replaced or removed meanwhile.
+    let path = PathBuf::from("/proc/self/exe");
+    if path.exists() {
+        Ok(path)
+    } else {
+        std::env::current_exe().context("finding the file of this program (is /proc mounted?)")
+    }
+}
+
+/// Refuses a temporary folder in which programs cannot run.
+fn usable(folder: &Path) -> Result<()> {
+    let stat = nix::sys::statvfs::statvfs(folder).with_context(|| {
+        format!("looking at the temporary folder {}; set TMPDIR to a folder that is there", folder.display())
+    })?;
+    if stat.flags().contains(FsFlags::ST_NOEXEC) {
+        bail!(
+            "the temporary folder {} is on a file system mounted noexec, so the programs of an image cannot run in it; \
+             set TMPDIR to a folder on another one",
+            folder.display()
+        );
+    }
+    if stat.flags().contains(FsFlags::ST_RDONLY) {
+        bail!("the temporary folder {} is read-only; set TMPDIR to one that can be written", folder.display());
+    }
+    Ok(())
+}
+
+/// Removes the work folders of builds that are dead.
+fn sweep(parent: &Path, ui: &Ui) {
+    let own = nix::unistd::geteuid().as_raw();
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && entry.metadata().is_ok_and(|m| m.is_dir() && m.uid() == own);
+        let Some(lock) = ours.then(|| File::open(path.join(LOCK)).ok()).flatten() else { continue };
+        // The lock is held while the owner lives; it is let go only after the folder is removed.
+        if Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_ok() {
+            match std::fs::remove_dir_all(&path) {
+                Ok(()) => ui.detail(format_args!("removed {}, left by a build that was killed", path.display())),
+                Err(error) => {
+                    ui.warn(format_args!("cannot remove {}, left by a build that was killed: {error}", path.display()))
+                }
+            }
+        }
+    }
+}
+
+fn start_janitor() -> Result<(Child, ChildStdin)> {
+    let mut child = Command::new(own_executable()?)
+        .arg(JANITOR_ARGUMENT)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting the janitor")?;
+    let pipe = child.stdin.take().ok_or_else(|| anyhow!("the janitor has no standard input"))?;
+    Ok((child, pipe))
+}
+
+/// Runs as the janitor: reads paths, a line each, and removes them when the other end of the pipe is closed.
+pub fn janitor_main() -> i32 {
+    // Out of the terminal's session, so that neither Ctrl-C nor a hang-up reaches it.
+    if nix::unistd::setsid().is_err() {
+        return 1;
+    }
+    let mut paths = Vec::new();
+    for line in BufReader::new(std::io::stdin().lock()).split(b'\n') {
+        let Ok(line) = line else { break };
+        paths.push(PathBuf::from(std::ffi::OsString::from_vec(line)));
+    }
+    let start = Instant::now();
+    for path in paths {
+        while path.symlink_metadata().is_ok() && start.elapsed() < PATIENCE {
+            if std::fs::remove_dir_all(&path).is_err() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+    0
 }

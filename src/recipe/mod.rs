@@ -1,8 +1,63 @@
 //! Recipes: what an image is to be, as TOML.
+//!
+//! [`load`] goes all the way: [`source`] finds a recipe and those it extends, [`node`] parses them with places kept,
+//! [`schema`] knows every key, [`merge`] and [`set`] join them with the command line, [`plan`] makes the choices.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+
+mod choose;
+mod digest;
+mod keys;
+mod merge;
+mod node;
+mod plan;
+mod repositories;
+mod schema;
+mod set;
+mod source;
+mod values;
+
+#[cfg(test)]
+mod reference_test;
+#[cfg(test)]
+mod tests;
+
+pub use choose::Download;
+pub use keys::KEY_LIMIT;
+pub use source::{names, text};
+pub use values::{epoch, name as check_name};
+
+/// What the command line changes in a recipe.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Release or alias; the one after the colon of the spec says the same.
+    pub release: Option<String>,
+    /// Architecture, in any spelling.
+    pub arch: Option<String>,
+    /// Variant.
+    pub variant: Option<String>,
+    /// Packages to install besides those of the recipe.
+    pub include: Vec<String>,
+    /// Mirrors of the build: name of a repository, address. May hold credentials.
+    pub mirrors: Vec<(String, String)>,
+    /// `KEY=VALUE` each, in turn.
+    pub sets: Vec<String>,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// The plan of `RECIPE[:RELEASE]`, where RECIPE is a built-in name or the path of a file.
+///
+/// `download` fetches a key that the recipe names by address, at most [`KEY_LIMIT`] bytes; it is not called for
+/// recipes without such keys. Whatever is wrong with the recipe or the overrides is a usage error.
+pub fn load(spec: &str, overrides: &Overrides, download: Download<'_>) -> anyhow::Result<Plan> {
+    let spec = source::parse_spec(spec)?;
+    plan::make(source::load(&spec.recipe)?, spec.release.as_deref(), overrides, download)
+}
 
 /// The package families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

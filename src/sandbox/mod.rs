@@ -1,32 +1,57 @@
 //! Runs commands inside a root filesystem: fresh namespaces, a minimal `/dev`, nothing of the host.
+//!
+//! A command is run by a second process of this program ([`init`]), which makes the namespaces, is process 1 in
+//! them, and ends when the command does. The kernel then ends every process and mount of the namespaces, so there is
+//! nothing to clean up, whatever way the command, this program or its parent ended.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 
 use crate::root::Root;
 
+pub mod init;
+mod run;
+mod sys;
+pub mod userns;
+
 /// The longest a single command may take before it counts as hanging.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Where commands are looked for in the sandbox.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a command in the sandbox ended.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// Exit code; 128 plus the signal for a killed one.
     pub code: i32,
-    /// Its standard output.
+    /// Its standard output, at most [`run::STDOUT_LIMIT`] bytes.
     pub stdout: Vec<u8>,
-    /// Its standard error, or the end of it where it is very long.
+    /// The end of its standard error.
     pub stderr: Vec<u8>,
+}
+
+/// It did not end within its time limit and was killed. What it had said is kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{command} did not end within {} s and was killed{}", limit.as_secs(), said(.output))]
+pub struct TimedOut {
+    /// The command line.
+    pub command: String,
+    /// The limit.
+    pub limit: Duration,
+    /// Its output so far.
+    pub output: Output,
 }
 
 /// A command to be run inside a root filesystem.
 #[derive(Debug)]
 pub struct Sandbox<'a> {
     root: &'a Root,
+    on_host: bool,
     arguments: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     binds: Vec<(PathBuf, PathBuf)>,
@@ -36,13 +61,30 @@ pub struct Sandbox<'a> {
 impl<'a> Sandbox<'a> {
     /// `program` is looked up in the sandbox's own `PATH`.
     pub fn new(root: &'a Root, program: impl AsRef<OsStr>) -> Sandbox<'a> {
+        let mut env = BTreeMap::new();
+        for (name, value) in [
+            ("PATH", PATH),
+            ("HOME", "/root"),
+            ("LANG", "C.UTF-8"),
+            ("TZ", "UTC"),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+        ] {
+            env.insert(name.into(), value.into());
+        }
         Sandbox {
             root,
+            on_host: false,
             arguments: vec![program.as_ref().to_os_string()],
-            env: BTreeMap::new(),
+            env,
             binds: Vec::new(),
             time_limit: TIME_LIMIT,
         }
+    }
+
+    /// A program of the host that mounts things itself (debootstrap): it sees the host's file system and devices, but
+    /// runs in namespaces of its own, so that no mount and no process outlives it. `root` is the host's `/`.
+    pub fn on_host(root: &'a Root, program: impl AsRef<OsStr>) -> Sandbox<'a> {
+        Sandbox { on_host: true, ..Sandbox::new(root, program) }
     }
 
     /// Adds an argument.
@@ -57,14 +99,19 @@ impl<'a> Sandbox<'a> {
         self
     }
 
-    /// Sets a variable besides the fixed ones.
+    /// Sets a variable besides (or instead of) the fixed ones.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.insert(name.as_ref().to_os_string(), value.as_ref().to_os_string());
         self
     }
 
-    /// Shows a file or folder of the host inside, read-only, at a path below `/run` or `/tmp`, which are private
-    /// to the sandbox's run when anything is bound.
+    /// Sets `SOURCE_DATE_EPOCH` (reproducible-builds.org), in seconds since 1970.
+    pub fn epoch(self, epoch: i64) -> Self {
+        self.env("SOURCE_DATE_EPOCH", epoch.to_string())
+    }
+
+    /// Shows a file or folder of the host inside, read-only, at a path below `/run`. With a bind, `/run` is an empty
+    /// file system of the command's own.
     pub fn bind(mut self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
         self.binds.push((host.into(), inside.into()));
         self
@@ -76,13 +123,79 @@ impl<'a> Sandbox<'a> {
         self
     }
 
-    /// Runs it and gives its output whatever the exit code is.
+    /// Runs it and gives its output whatever the exit code is. Fails if it cannot be started, or with [`TimedOut`].
     pub fn output(&self) -> Result<Output> {
-        anyhow::bail!("{} {:?} {:?} {:?}", self.root.path().display(), self.arguments, self.env, self.binds)
+        for (_, inside) in &self.binds {
+            if !inside.starts_with("/run") || inside.components().any(|c| c.as_os_str() == "..") {
+                bail!("binding {} into the sandbox: only paths below /run can be bound", inside.display());
+            }
+        }
+        let made = self.make_mount_points()?;
+        let output = run::run(self, &self.command_line());
+        for path in made.iter().rev() {
+            self.root.remove_dir(path)?;
+        }
+        output
     }
 
-    /// Runs it; a non-zero exit code is an error that shows the command and the end of what it said.
+    /// Runs it and gives its standard output; a non-zero exit code is an error that shows the command and the end of
+    /// what it said.
     pub fn run(&self) -> Result<Vec<u8>> {
-        Ok(self.output()?.stdout)
+        let output = self.output()?;
+        if output.code != 0 {
+            let command = self.command_line();
+            match output.code {
+                killed @ 129.. => bail!("{command} was killed by signal {}{}", killed - 128, said(&output)),
+                code => bail!("{command} ended with exit code {code}{}", said(&output)),
+            }
+        }
+        Ok(output.stdout)
     }
+
+    /// The command as a person would type it, long arguments cut.
+    fn command_line(&self) -> String {
+        let words: Vec<String> = self
+            .arguments
+            .iter()
+            .map(|a| {
+                let text = a.to_string_lossy();
+                if text.chars().count() > 80 {
+                    text.chars().take(80).chain("…".chars()).collect()
+                } else {
+                    text.into_owned()
+                }
+            })
+            .collect();
+        let line = words.join(" ");
+        if line.chars().count() > 300 { line.chars().take(300).chain("…".chars()).collect() } else { line }
+    }
+
+    /// The folders that file systems are mounted on, where the tree does not have them. Gives those it made.
+    fn make_mount_points(&self) -> Result<Vec<&'static Path>> {
+        let mut made = Vec::new();
+        if self.on_host {
+            return Ok(made);
+        }
+        let run = (!self.binds.is_empty()).then_some("run");
+        for name in ["dev", "proc", "sys"].into_iter().chain(run) {
+            if self.root.lstat(name)?.is_none() {
+                self.root.create_dir(name, 0o755).context("making a mount point for the sandbox")?;
+                made.push(Path::new(name));
+            }
+        }
+        Ok(made)
+    }
+}
+
+/// The last lines of what a command said, indented, for an error.
+fn said(output: &Output) -> String {
+    const LINES: usize = 20;
+    let text = if output.stderr.iter().all(u8::is_ascii_whitespace) { &output.stdout } else { &output.stderr };
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    if lines.is_empty() {
+        return ", and said nothing".into();
+    }
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    format!("; it said:\n    {}", last.join("\n    "))
 }

@@ -1,1 +1,35 @@
+//! Debian, Ubuntu and what descends from them.
+//! Debian packages: indexes, solving, unpacking, configuration.
 
+mod explain;
+mod sat;
+pub mod archive;
+pub mod checks;
+pub mod claims;
+pub mod codec;
+pub mod configure;
+pub mod container;
+pub mod control;
+pub mod database;
+pub mod debfile;
+pub mod extended;
+pub mod fields;
+pub mod index;
+pub mod leftovers;
+pub mod locale;
+pub mod members;
+pub mod native;
+pub mod order;
+pub mod place;
+pub mod pool;
+pub mod relation;
+pub mod release;
+pub mod repository;
+pub mod resolve;
+pub mod solve;
+pub mod sources;
+pub mod sshd;
+pub mod suite;
+pub mod unpack;
+pub mod version;
+pub mod wanted;

@@ -1,0 +1,339 @@
+//! Makes an installed tree of an unpacked one: the preinsts, then the tree's own dpkg, in the sandbox.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::database::{ADMIN, Name};
+use super::order::Graph;
+use crate::family::Fetched;
+use crate::root::Root;
+use crate::sandbox::{Output, Sandbox, TimedOut};
+use crate::ui::Ui;
+
+/// Services are not started while it exits with 101, invoke-rc.d(8).
+const POLICY: &str = "usr/sbin/policy-rc.d";
+const POLICY_TEXT: &str = "#!/bin/sh\nexit 101\n";
+
+/// Scripts that start a daemon without asking policy-rc.d use this program.
+const START_STOP: &str = "usr/sbin/start-stop-daemon";
+const START_STOP_REAL: &str = "usr/sbin/start-stop-daemon.REAL";
+const START_STOP_TEXT: &str = "#!/bin/sh\necho 'start-stop-daemon: nothing is started while packages are installed'\n";
+
+/// Programs that can be `awk` until its alternative is set, in the order of preference; debootstrap knows the first.
+const AWKS: [&str; 3] = ["mawk", "gawk", "original-awk"];
+
+/// Configured before everything else: accounts and the folders of the system, which other scripts take for granted.
+const CORE: [&str; 2] = ["base-passwd", "base-files"];
+
+/// Begins a line before the output of each preinst.
+const MARK: &str = "mkbase runs the preinst of ";
+
+/// One argument of a command has at most 128 KiB, execve(2), and each preinst takes some 300 bytes of it.
+const BATCH: usize = 200;
+
+/// Lines of output that an error shows.
+const LINES: usize = 20;
+
+/// What is to be configured.
+#[derive(Debug)]
+pub struct Packages<'p> {
+    /// Names, in the order of the graph's indexes.
+    pub names: &'p [Name],
+    /// The dependencies between them.
+    pub graph: &'p Graph<'p>,
+    /// The order of installation.
+    pub order: &'p [usize],
+    /// Packages with a preinst that is to be run.
+    pub preinsts: &'p BTreeSet<usize>,
+    /// Packages that the tree's dpkg unpacks: index and file.
+    pub for_dpkg: Vec<(usize, &'p Fetched)>,
+}
+
+/// Runs the preinsts, has dpkg unpack what only it can, and configures everything.
+pub fn configure(ui: &Ui, root: &Root, epoch: Option<i64>, packages: &Packages<'_>) -> Result<()> {
+    let stage = Stage { ui, root, epoch, packages };
+    stage.link_awk()?;
+    root.write(POLICY, POLICY_TEXT, 0o755)?;
+    let start_stop = root.lstat(START_STOP)?.is_some();
+    if start_stop {
+        root.rename(START_STOP, START_STOP_REAL)?;
+        root.write(START_STOP, START_STOP_TEXT, 0o755)?;
+    }
+    let mut configured = BTreeSet::new();
+    stage.run_preinsts(&mut configured)?;
+    if !packages.for_dpkg.is_empty() {
+        stage.unpack_with_dpkg()?;
+    }
+    stage.configure_core(&mut configured)?;
+    stage.dpkg("configuring the packages", &["--configure", "-a"])?;
+    if start_stop {
+        root.rename(START_STOP_REAL, START_STOP)?;
+    }
+    root.remove_file(POLICY)?;
+    Ok(())
+}
+
+struct Stage<'a> {
+    ui: &'a Ui,
+    root: &'a Root,
+    epoch: Option<i64>,
+    packages: &'a Packages<'a>,
+}
+
+impl Stage<'_> {
+    /// Scripts that run before the package of awk is configured use it.
+    fn link_awk(&self) -> Result<()> {
+        if self.root.lstat("usr/bin/awk")?.is_some() {
+            return Ok(());
+        }
+        match AWKS.iter().find(|awk| self.root.exists(format!("usr/bin/{awk}"))) {
+            Some(awk) => self.root.symlink(awk, "usr/bin/awk"),
+            None => Ok(()),
+        }
+    }
+
+    fn sandbox(&self, program: &str) -> Sandbox<'_> {
+        // As debootstrap: what debconf would have asked counts as asked.
+        let sandbox = Sandbox::new(self.root, program).env("DEBCONF_NONINTERACTIVE_SEEN", "true");
+        match self.epoch {
+            Some(epoch) => sandbox.epoch(epoch),
+            None => sandbox,
+        }
+    }
+
+    /// Runs the preinsts in the order of installation. Before that of a package outside the required set, what it
+    /// pre-depends on is configured, as it would be for apt.
+    fn run_preinsts(&self, configured: &mut BTreeSet<usize>) -> Result<()> {
+        let Packages { names, graph, order, preinsts, .. } = self.packages;
+        let required = graph.closure((0..names.len()).filter(|p| graph.is_required(*p)));
+        let mut batch = Vec::new();
+        // Accounts come with the preinst of base-passwd, and other scripts use them.
+        let first = order.iter().filter(|p| names[**p].name == CORE[0]);
+        let rest = order.iter().filter(|p| names[**p].name != CORE[0]);
+        for package in first.chain(rest).filter(|p| preinsts.contains(p)) {
+            if !required.contains(package) {
+                let before = graph.closure(graph.needs(*package, &["Pre-Depends"]));
+                if !before.is_subset(&required) && !before.is_subset(configured) {
+                    self.run_batch(&std::mem::take(&mut batch))?;
+                    self.configure_core(configured)?;
+                    let names: Vec<String> = before.difference(configured).map(|p| names[*p].qualified()).collect();
+                    let mut arguments = vec!["--force-depends", "--configure"];
+                    arguments.extend(names.iter().map(String::as_str));
+                    self.dpkg("configuring what others pre-depend on", &arguments)?;
+                    configured.extend(before);
+                }
+            }
+            batch.push(*package);
+        }
+        self.run_batch(&batch)
+    }
+
+    /// Several preinsts in one sandbox, with the environment that dpkg gives them (dpkg(1), "INTERNAL ENVIRONMENT").
+    fn run_batch(&self, batch: &[usize]) -> Result<()> {
+        batch.chunks(BATCH).try_for_each(|chunk| self.run_chunk(chunk))
+    }
+
+    fn run_chunk(&self, batch: &[usize]) -> Result<()> {
+        let mut script = String::new();
+        for package in batch {
+            // The names hold nothing that means anything to a shell.
+            let Name { name, arch, .. } = &self.packages.names[*package];
+            let file = self.packages.names[*package].qualified();
+            script.push_str(&format!(
+                "echo '{MARK}{name}'; echo '{MARK}{name}' >&2\n\
+                 DPKG_MAINTSCRIPT_PACKAGE={name} DPKG_MAINTSCRIPT_ARCH={arch} /{ADMIN}/info/{file}.preinst install \
+                 || exit $?\n"
+            ));
+        }
+        let sandbox = self.sandbox("/bin/sh").arg("-c").arg(script);
+        let sandbox = [
+            ("DPKG_MAINTSCRIPT_NAME", "preinst"),
+            ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
+            ("DPKG_MAINTSCRIPT_DEBUG", "0"),
+            ("DPKG_RUNNING_VERSION", self.dpkg_version().as_str()),
+            ("DPKG_ADMINDIR", "/var/lib/dpkg"),
+            ("DPKG_ROOT", ""),
+        ]
+        .into_iter()
+        .fold(sandbox, |sandbox, (name, value)| sandbox.env(name, value));
+        let what = "running the preinst scripts";
+        let output = sandbox.output().map_err(|error| timed_out(error, last_preinst)).context(what)?;
+        if output.code != 0 {
+            let (name, said) = last_preinst(&output);
+            return Err(anyhow!("the preinst of {name} ended with {}{said}", exit(output.code))).context(what);
+        }
+        Ok(())
+    }
+
+    /// The version of dpkg that will configure the packages, without epoch and revision, as dpkg gives it.
+    fn dpkg_version(&self) -> String {
+        let dpkg = self.packages.names.iter().find(|n| n.name == "dpkg");
+        let version = dpkg.map_or("", |n| n.version.as_str());
+        let version = version.split_once(':').map_or(version, |(_, v)| v);
+        version.split('-').next().unwrap_or_default().to_string()
+    }
+
+    /// Packages whose preinst moves a file of another package away, to put its own in its place.
+    fn unpack_with_dpkg(&self) -> Result<()> {
+        let mut sandbox = self.sandbox("dpkg").args(["--force-unsafe-io", "--force-depends", "--unpack"]);
+        for (package, fetched) in &self.packages.for_dpkg {
+            let inside = PathBuf::from(format!("/run/mkbase/{package}.deb"));
+            sandbox = sandbox.bind(&fetched.file, &inside).arg(&inside);
+        }
+        self.dpkg_output("unpacking packages that divert files", sandbox)
+    }
+
+    fn configure_core(&self, configured: &mut BTreeSet<usize>) -> Result<()> {
+        for name in CORE {
+            let Some(package) = self.packages.names.iter().position(|n| n.name == name) else { continue };
+            if configured.insert(package) {
+                // What they depend on is unpacked, and good enough as it is for them.
+                self.dpkg("configuring the core packages", &["--force-depends", "--configure", name])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dpkg(&self, what: &str, arguments: &[&str]) -> Result<()> {
+        // A configuration file that is there already was made by a script and stays, as debootstrap has it.
+        let sandbox = self.sandbox("dpkg").args(["--force-unsafe-io", "--force-confold"]).args(arguments);
+        self.dpkg_output(what, sandbox)
+    }
+
+    fn dpkg_output(&self, what: &str, sandbox: Sandbox<'_>) -> Result<()> {
+        let output =
+            sandbox.output().map_err(|error| timed_out(error, last_package)).with_context(|| what.to_owned())?;
+        for line in String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with("Setting up ")) {
+            self.ui.detail(line);
+        }
+        if output.code != 0 {
+            return Err(dpkg_failed(&output)).with_context(|| what.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// An error for a script that hangs, naming its package.
+fn timed_out(error: anyhow::Error, last: fn(&Output) -> (String, String)) -> anyhow::Error {
+    let Some(timed_out) = error.downcast_ref::<TimedOut>() else { return error };
+    let (name, said) = last(&timed_out.output);
+    anyhow!(
+        "the package {name} did not get installed within {} s: a maintainer script of it hangs{said}",
+        timed_out.limit.as_secs()
+    )
+}
+
+/// The error for a dpkg that failed: the first package it names as the reason.
+fn dpkg_failed(output: &Output) -> anyhow::Error {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let mut lines = stderr.lines();
+    let named = lines.by_ref().find_map(|l| l.strip_prefix("dpkg: error processing ")).and_then(|rest| {
+        let rest = rest.strip_prefix("package ").or_else(|| rest.strip_prefix("archive ")).unwrap_or(rest);
+        rest.split(' ').next().map(str::to_string)
+    });
+    let reason = lines.next().map(|l| format!(": {}", l.trim())).unwrap_or_default();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    match named {
+        Some(name) => {
+            let begins = |line: &str| line.starts_with(&format!("Setting up {name} "));
+            let section: Vec<&str> = stdout
+                .lines()
+                .skip_while(|l| !begins(l))
+                .skip(1)
+                .take_while(|l| !l.starts_with("Setting up ") && !l.starts_with("Processing triggers "))
+                .collect();
+            let said = said(section.into_iter().chain(stderr.lines()));
+            anyhow!("the package {name} could not be installed{reason}{said}")
+        }
+        None => anyhow!("dpkg ended with {}{}", exit(output.code), said(stdout.lines().chain(stderr.lines()))),
+    }
+}
+
+/// The package whose preinst ran last, and what it said.
+fn last_preinst(output: &Output) -> (String, String) {
+    let after = |stream: &[u8]| {
+        let text = String::from_utf8_lossy(stream).into_owned();
+        text.rsplit_once(MARK).and_then(|(_, rest)| rest.split_once('\n')).map(|(n, t)| (n.to_string(), t.to_string()))
+    };
+    let (name, stdout) = after(&output.stdout).unwrap_or_default();
+    let (_, stderr) = after(&output.stderr).unwrap_or_default();
+    let said = said(stdout.lines().chain(stderr.lines()));
+    (name, said)
+}
+
+/// The package that dpkg was last busy with, and what was said since.
+fn last_package(output: &Output) -> (String, String) {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut name = String::new();
+    let mut lines = Vec::new();
+    for line in stdout.lines() {
+        let starts = ["Setting up ", "Processing triggers for ", "Unpacking "];
+        if let Some(rest) = starts.iter().find_map(|s| line.strip_prefix(s)) {
+            name = rest.split(' ').next().unwrap_or_default().to_string();
+            lines.clear();
+        } else {
+            lines.push(line);
+        }
+    }
+    let said = said(lines.into_iter().chain(stderr.lines()));
+    (name, said)
+}
+
+fn exit(code: i32) -> String {
+    match code {
+        killed @ 129.. => format!("signal {}", killed - 128),
+        code => format!("exit code {code}"),
+    }
+}
+
+/// The last lines, indented below the error.
+fn said<'l>(lines: impl Iterator<Item = &'l str>) -> String {
+    let lines: Vec<&str> = lines.map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    if last.is_empty() { ", and said nothing".into() } else { format!("; it said:\n    {}", last.join("\n    ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(stdout: &str, stderr: &str) -> Output {
+        Output { code: 1, stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn a_failing_postinst_is_named_with_what_it_said() {
+        let output = output(
+            "Setting up a (1) ...\nfine\nSetting up broken:amd64 (2) ...\nabout to fail\nSetting up c (1) ...\nnoise\n",
+            "cp: cannot stat 'x'\ndpkg: error processing package broken:amd64 (--configure):\n installed broken:amd64 \
+             package post-installation script subprocess returned error exit status 3\nErrors were encountered\n",
+        );
+        let text = format!("{:#}", dpkg_failed(&output));
+        for part in ["broken:amd64", "exit status 3", "about to fail", "cannot stat 'x'"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("noise") && !text.contains("fine"), "{text}");
+    }
+
+    #[test]
+    fn a_hanging_script_is_named() {
+        let hung = output("Setting up a (1) ...\nSetting up b (1) ...\nwaiting\n", "");
+        let limit = std::time::Duration::from_secs(7);
+        let error = anyhow::Error::new(TimedOut { command: "dpkg".into(), limit, output: hung });
+        let text = format!("{:#}", timed_out(error.context("outer"), last_package));
+        assert!(text.contains("package b ") && text.contains("7 s") && text.contains("waiting"), "{text}");
+        let other = timed_out(anyhow!("something else"), last_package);
+        assert_eq!(other.to_string(), "something else");
+    }
+
+    #[test]
+    fn a_failing_preinst_is_named() {
+        let marks = format!("{MARK}a\nfine\n{MARK}b\nout\n");
+        let (name, said) = last_preinst(&output(&marks, &format!("{MARK}a\n{MARK}b\nbad\n")));
+        assert_eq!(name, "b");
+        assert_eq!(said, "; it said:\n    out\n    bad");
+    }
+}

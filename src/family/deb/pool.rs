@@ -1,0 +1,256 @@
+//! The packages to choose from: for every name the one version that may be installed, and who provides what.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::index::{Index, Package};
+use super::relation::{self, Operator, Relation};
+use super::version;
+
+/// A candidate, by its place in the pool.
+pub type Id = u32;
+
+/// An index and the repository it belongs to.
+#[derive(Debug)]
+pub struct Source {
+    /// Place of the repository in the plan; none for in-house files.
+    pub repository: Option<usize>,
+    /// Its packages.
+    pub index: Index,
+}
+
+/// The package that would be installed under its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The package.
+    pub package: Package<'a>,
+    /// Place of its repository in the plan; none for an in-house file.
+    pub repository: Option<usize>,
+}
+
+/// All candidates.
+#[derive(Debug)]
+pub struct Pool<'a> {
+    native: &'a str,
+    candidates: Vec<Candidate<'a>>,
+    names: HashMap<&'a str, Id>,
+    providers: HashMap<&'a str, Vec<(Id, Option<&'a str>)>>,
+}
+
+impl<'a> Pool<'a> {
+    /// Chooses the candidates of all sources for one architecture: an in-house file before everything else, else the
+    /// highest version, and of equal ones that of the first source, as apt with its default pins. `pinned` names
+    /// versions that were asked for.
+    pub fn new(sources: &'a [Source], native: &'a str, pinned: &HashMap<&str, &str>) -> Result<Pool<'a>> {
+        let size = sources.iter().map(|source| source.index.packages().len()).sum();
+        let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(size);
+        let mut names: HashMap<&'a str, Id> = HashMap::with_capacity(size);
+        for source in sources {
+            for package in source.index.packages().filter(|p| p.arch() == native || p.arch() == "all") {
+                let candidate = Candidate { package, repository: source.repository };
+                if pinned.get(package.name()).is_some_and(|v| version::compare(v, package.version()).is_ne()) {
+                    continue;
+                }
+                match names.get(package.name()) {
+                    None => {
+                        names.insert(package.name(), Id::try_from(candidates.len())?);
+                        candidates.push(candidate);
+                    }
+                    Some(&id) => {
+                        let old = &mut candidates[id as usize];
+                        let better = match (old.repository, candidate.repository) {
+                            (None, Some(_)) => false,
+                            (Some(_), None) => true,
+                            _ => version::compare(package.version(), old.package.version()).is_gt(),
+                        };
+                        if better {
+                            *old = candidate;
+                        }
+                    }
+                }
+            }
+        }
+        let mut pool = Pool { native, candidates, names, providers: HashMap::new() };
+        for id in 0..Id::try_from(pool.candidates.len())? {
+            pool.add_provides(id)?;
+        }
+        Ok(pool)
+    }
+
+    fn add_provides(&mut self, id: Id) -> Result<()> {
+        let package = self.get(id).package;
+        for part in relation::groups(package.provides()) {
+            let place = || format!("{}: Provides of {}", package.place(), package.name());
+            let provided = Relation::parse(part).with_context(place)?;
+            let version = match provided.version {
+                None => None,
+                Some((Operator::Equal, version)) => Some(version),
+                Some(_) => bail!("{}: '{part}' is no version that can be provided, only '=' is", place()),
+            };
+            let foreign = provided.qualifier.is_some_and(|q| q != "any" && q != "native" && q != self.native);
+            if !foreign {
+                self.providers.entry(provided.name).or_default().push((id, version));
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of candidates: ids are below it.
+    pub fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Whether there is nothing to choose from.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// A candidate.
+    pub fn get(&self, id: Id) -> &Candidate<'a> {
+        &self.candidates[id as usize]
+    }
+
+    /// The candidate of a name.
+    pub fn find(&self, name: &str) -> Option<Id> {
+        self.names.get(name).copied()
+    }
+
+    /// Every candidate with its id, in the order in which the sources name them first.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &Candidate<'a>)> {
+        (0..).zip(&self.candidates)
+    }
+
+    /// Every name of a package or provided by one.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.names.keys().chain(self.providers.keys()).copied()
+    }
+
+    /// Those that provide a name, whatever their version.
+    pub fn providers(&self, name: &str) -> impl Iterator<Item = Id> {
+        self.providers.get(name).into_iter().flatten().map(|(id, _)| *id)
+    }
+
+    /// The candidates that satisfy a relation, the preferred one first: the package of that name, then those that
+    /// provide it in apt's order (essential ones, important ones, higher priority). Where apt goes by the order in
+    /// which its cache met the names, it is the later one in the indexes.
+    pub fn satisfying(&self, relation: &Relation<'_>) -> Vec<Id> {
+        let mut found = Vec::new();
+        if let Some(id) = self.find(relation.name) {
+            let package = self.get(id).package;
+            if relation.version_matches(Some(package.version())) && self.arch_matches(relation, package) {
+                found.push(id);
+            }
+        }
+        let mut others: Vec<Id> = self
+            .providers
+            .get(relation.name)
+            .into_iter()
+            .flatten()
+            .filter(|(id, version)| {
+                relation.version_matches(*version)
+                    && self.arch_matches(relation, self.get(*id).package)
+                    && !found.contains(id)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        others.sort_by_key(|id| {
+            let package = self.get(*id).package;
+            (!package.essential(), !package.important(), priority_rank(package.priority()), Reverse(*id))
+        });
+        others.dedup();
+        found.extend(others);
+        found
+    }
+
+    /// Whether the architecture qualifier of a relation lets this package satisfy it (Multi-Arch specification):
+    /// `:any` asks for `Multi-Arch: allowed`, and dpkg takes `foreign` too.
+    fn arch_matches(&self, relation: &Relation<'_>, package: Package<'_>) -> bool {
+        match relation.qualifier {
+            None | Some("native") => true,
+            Some("any") => matches!(package.multi_arch(), "allowed" | "foreign"),
+            Some(arch) => arch == self.native,
+        }
+    }
+}
+
+/// The place of a priority in their order (policy 2.5); `extra` is the old name of `optional` but sorts after it.
+fn priority_rank(priority: &str) -> usize {
+    const ORDER: [&str; 5] = ["required", "important", "standard", "optional", "extra"];
+    ORDER.iter().position(|known| *known == priority).unwrap_or(ORDER.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(repository: Option<usize>, text: &str) -> Source {
+        let full = text.replace("Package:", "Architecture: amd64\nPackage:");
+        Source { repository, index: Index::parse(&full, "test").expect("it is valid") }
+    }
+
+    fn names(pool: &Pool<'_>, relation: &str) -> Vec<String> {
+        let relation = Relation::parse(relation).expect("it is valid");
+        pool.satisfying(&relation).iter().map(|id| pool.get(*id).package.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_highest_version_wins_and_of_equals_the_first() {
+        let sources = [
+            source(Some(0), "Package: a\nVersion: 1\n\nPackage: b\nVersion: 1\n\nPackage: c\nVersion: 1\n"),
+            source(Some(1), "Package: a\nVersion: 1.1\n\nPackage: b\nVersion: 1\n\nPackage: c\nVersion: 0\n"),
+            source(None, "Package: c\nVersion: 0.1\n"),
+        ];
+        let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
+        let from = |name: &str| pool.get(pool.find(name).expect("it is there")).repository;
+        assert_eq!((from("a"), from("b"), from("c")), (Some(1), Some(0), None));
+        let pool = Pool::new(&sources, "amd64", &HashMap::from([("a", "1")])).expect("it is valid");
+        assert_eq!(pool.get(pool.find("a").expect("it is there")).package.version(), "1");
+        let pool = Pool::new(&sources, "amd64", &HashMap::from([("a", "7")])).expect("it is valid");
+        assert!(pool.find("a").is_none());
+    }
+
+    #[test]
+    fn other_architectures_are_left_out() {
+        let sources = [Source {
+            repository: Some(0),
+            index: Index::parse(
+                "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n",
+                "test",
+            )
+            .expect("it is valid"),
+        }];
+        let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
+        assert!(pool.find("a").is_none() && pool.find("b").is_some() && pool.len() == 1);
+    }
+
+    #[test]
+    fn providers_come_in_order() {
+        let sources = [source(
+            Some(0),
+            "Package: p1\nVersion: 1\nProvides: v (= 2), w\nPriority: optional\n\n\
+             Package: p2\nVersion: 1\nProvides: v\nPriority: required\n\n\
+             Package: p3\nVersion: 1\nProvides: v (= 3)\nPriority: optional\nEssential: yes\n\n\
+             Package: p4\nVersion: 1\nProvides: v, v (= 1)\nPriority: optional\n\n\
+             Package: w\nVersion: 1\nMulti-Arch: allowed\n",
+        )];
+        let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
+        assert_eq!(names(&pool, "v"), ["p3", "p2", "p4", "p1"]);
+        assert_eq!(names(&pool, "v (>= 2)"), ["p3", "p1"]);
+        assert_eq!(names(&pool, "w"), ["w", "p1"]);
+        assert_eq!(names(&pool, "w:any"), ["w"]);
+        assert_eq!(names(&pool, "w:amd64"), ["w", "p1"]);
+        assert!(names(&pool, "w:arm64").is_empty());
+        assert!(names(&pool, "nothing").is_empty());
+    }
+
+    #[test]
+    fn bad_provides_name_the_place() {
+        for provides in ["v (>= 2)", "v w"] {
+            let sources = [source(Some(0), &format!("Package: p\nVersion: 1\nProvides: {provides}\n"))];
+            let error = Pool::new(&sources, "amd64", &HashMap::new()).map(|_| ()).expect_err(provides);
+            assert!(format!("{error:#}").contains("test, line 1"), "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! From a plan to a lock: which packages, of which versions, from where.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::debfile;
+use super::index::{Index, Package};
+use super::pool::{Candidate, Id, Pool, Source};
+use super::relation::is_package_name;
+use super::release;
+use super::repository::{self, Contents, join};
+use super::solve::solve;
+use super::version;
+use super::wanted::{self, Request};
+use crate::context::Context;
+use crate::error::usage;
+use crate::lock::{self, Lock, LockedPackage, LockedRepository, Role};
+use crate::plan::Plan;
+
+/// The package with the sources of locales; nothing of its dependencies is needed to read those.
+const LOCALES: &str = "locales";
+
+/// Reads the repositories of the plan, verifies them and decides on every package.
+pub fn resolve(context: &Context, plan: &Plan) -> Result<Lock> {
+    let arch = plan.arch.deb;
+    // Mistakes in the recipe need not wait for a download.
+    let requests = wanted::requests(plan, arch)?;
+    let files = local_files(plan, arch)?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())?;
+    let contents = std::thread::scope(|scope| {
+        let threads: Vec<_> = plan
+            .repositories
+            .iter()
+            .map(|repository| scope.spawn(move || repository::read(context, repository, arch, now)))
+            .collect();
+        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let (lock, unknown) = decide(plan, &requests, contents, files)?;
+    for name in unknown {
+        context.ui.warn(format!("packages.exclude: no repository has the package '{name}'"));
+    }
+    Ok(lock)
+}
+
+/// The lock for what the repositories have, and names to exclude that none of them has.
+fn decide(
+    plan: &Plan,
+    requests: &[Request<'_>],
+    contents: Vec<Contents>,
+    files: Option<Index>,
+) -> Result<(Lock, Vec<String>)> {
+    let (repositories, sources) = take_apart(plan, contents, files);
+    let pool = Pool::new(&sources, plan.arch.deb, &wanted::pins(requests)?)?;
+    let selection = wanted::select(&pool, &sources, &plan.packages, requests)?;
+    let chosen = solve(&pool, &selection.wanted, &selection.excluded)?;
+    let mut packages = Vec::with_capacity(chosen.len() + 1);
+    for (at, &id) in chosen.iter().enumerate() {
+        // The solver puts the wanted ones first.
+        let role = if at < selection.wanted.len() { Role::Wanted } else { Role::Dependency };
+        packages.push(locked(plan, pool.get(id), role)?);
+    }
+    packages.extend(locales(plan, &pool, &chosen)?);
+    packages.sort();
+    let lock = Lock {
+        version: lock::VERSION,
+        name: plan.name.clone(),
+        family: plan.family,
+        release: plan.release.clone(),
+        arch: plan.arch.deb.to_owned(),
+        recipe: plan.digest.clone(),
+        epoch: epoch(plan, &repositories)?,
+        repositories,
+        packages,
+    };
+    Ok((lock, selection.unknown))
+}
+
+/// The newest date of the repositories, if the environment says nothing else.
+fn epoch(plan: &Plan, repositories: &[LockedRepository]) -> Result<i64> {
+    let newest = repositories.iter().map(|repository| repository.date).max().filter(|date| *date > 0);
+    plan.epoch.or(newest).context("no repository has a Date, so the image's files have none: set SOURCE_DATE_EPOCH")
+}
+
+fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Vec<LockedRepository>, Vec<Source>) {
+    let mut repositories = Vec::new();
+    let mut sources: Vec<Source> = files.into_iter().map(|index| Source { repository: None, index }).collect();
+    for (place, (repository, contents)) in plan.repositories.iter().zip(contents).enumerate() {
+        repositories.push(LockedRepository {
+            name: repository.name.clone(),
+            url: repository.url.clone(),
+            suite: repository.suite.clone(),
+            date: contents.date,
+            index: contents.sha256,
+        });
+        let indexes = contents.indexes.into_iter();
+        sources.extend(indexes.map(|index| Source { repository: Some(place), index }));
+    }
+    (repositories, sources)
+}
+
+/// The in-house packages as an index, as if they were a repository.
+fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
+    let mut text = String::new();
+    let mut names: Vec<(String, &str)> = Vec::new();
+    for (path, shown) in &plan.packages.files {
+        let file = debfile::read(path)?;
+        let place = || format!("packages.files: {shown}");
+        if shown.contains(char::is_control) {
+            return Err(usage(format!("packages.files: {shown:?} has a control character in its name")));
+        }
+        let mut control = file.control;
+        let name = control.required("Package").with_context(place)?.to_owned();
+        let package_arch = control.required("Architecture").with_context(place)?;
+        if package_arch != arch && package_arch != "all" {
+            return Err(usage(format!("{}: it is for {package_arch}, and the image is for {arch}", place())));
+        }
+        if let Some((_, other)) = names.iter().find(|(known, _)| *known == name) {
+            return Err(usage(format!("packages.files: {other} and {shown} are both of the package {name}")));
+        }
+        names.push((name, shown));
+        control.set("Filename", shown);
+        control.set("Size", file.size.to_string());
+        control.set("SHA256", file.sha256);
+        text.push_str(&control.to_string());
+        text.push('\n');
+    }
+    if text.is_empty() { Ok(None) } else { Index::parse(&text, "packages.files").map(Some) }
+}
+
+/// The package with the sources of locales, where one must be made and it is not in the image anyway.
+fn locales(plan: &Plan, pool: &Pool<'_>, chosen: &[Id]) -> Result<Option<LockedPackage>> {
+    let locale = &plan.system.locale;
+    if is_built_in(locale) {
+        return Ok(None);
+    }
+    let Some(id) = pool.find(LOCALES) else {
+        return Err(usage(format!(
+            "system.locale: making {locale} needs the package {LOCALES}, which no repository has; use C.UTF-8"
+        )));
+    };
+    if chosen.contains(&id) { Ok(None) } else { locked(plan, pool.get(id), Role::Tool).map(Some) }
+}
+
+/// Whether glibc has the locale without any sources: `C`, `POSIX`, and `C.UTF-8` in every spelling of its codeset.
+fn is_built_in(locale: &str) -> bool {
+    let codeset = |c: &str| c.replace('-', "").eq_ignore_ascii_case("utf8");
+    matches!(locale, "C" | "POSIX") || locale.strip_prefix("C.").is_some_and(codeset)
+}
+
+/// The line of the lock. What the index says is checked here, where it is used for the first time: names become file
+/// names in the image, paths become addresses.
+fn locked(plan: &Plan, candidate: &Candidate<'_>, role: Role) -> Result<LockedPackage> {
+    let package = candidate.package;
+    let place = || format!("{}: the package {}", package.place(), package.name());
+    if !is_package_name(package.name()) {
+        bail!("{}: its name is not one of a package", place());
+    }
+    version::validate(package.version()).with_context(place)?;
+    let (repository, path) = match candidate.repository {
+        Some(at) => (plan.repositories[at].name.clone(), pool_path(&package).with_context(place)?),
+        None => (String::new(), package.filename().to_owned()),
+    };
+    Ok(LockedPackage {
+        name: package.name().to_owned(),
+        version: package.version().to_owned(),
+        arch: package.arch().to_owned(),
+        size: package.size().parse().with_context(|| format!("{}: its Size '{}'", place(), package.size()))?,
+        sha256: release::sha256(package.sha256()).with_context(|| format!("{}: its SHA256", place()))?,
+        repository,
+        path,
+        role,
+    })
+}
+
+/// The path of a package below its repository: relative, and never out of it.
+fn pool_path(package: &Package<'_>) -> Result<String> {
+    let given = package.filename();
+    let parts: Vec<&str> = given.split('/').filter(|part| *part != ".").collect();
+    let plain =
+        |part: &&str| !part.is_empty() && *part != ".." && !part.contains(|c: char| c.is_control() || c == '\\');
+    if parts.is_empty() || !parts.iter().all(plain) {
+        bail!("its Filename {given:?} is not a path below the repository");
+    }
+    Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

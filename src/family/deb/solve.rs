@@ -1,0 +1,192 @@
+//! Which packages to install: everything wanted, and what it depends on, chosen as apt chooses.
+//!
+//! apt goes depth-first through `Pre-Depends` and `Depends` in their order. A dependency that something chosen earlier
+//! satisfies is passed; else the first alternative that can be installed is taken. That order is kept here, on top of
+//! a solver that finds every solution there is: where apt's greedy way fails, the search goes on.
+//!
+//! The resolvo crate was considered: it searches over versions, of which apt only ever allows one, it decides in an
+//! order of its own, which gives other answers than apt's, and brings a dozen crates.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
+
+use super::explain;
+use super::pool::{Id, Pool};
+use super::relation::{self, Relation};
+use super::sat::{ClauseId, Learned, Literal, Sat};
+use crate::interrupt;
+
+/// Why a clause is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// The package was asked for.
+    Wanted(Id),
+    /// The package must not be installed.
+    Excluded(Id),
+    /// The package depends on this group of alternatives.
+    Depends(Id, &'a str),
+    /// The first package and the second cannot be installed together, says this relation of the first.
+    Against(Id, Id, Hostile, &'a str),
+}
+
+/// The relations that keep packages apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hostile {
+    /// `Conflicts`
+    Conflicts,
+    /// `Breaks`
+    Breaks,
+}
+
+/// Decides on every package, in the order in which they are chosen: first the wanted ones as given. Neither list may
+/// hold a package of the other. An error names the chain of packages that makes the wish impossible.
+pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id]) -> Result<Vec<Id>> {
+    let mut solver = Solver {
+        pool,
+        sat: Sat::new(pool.len()),
+        origins: HashMap::new(),
+        dependencies: vec![None; pool.len()],
+        chosen: Vec::new(),
+        is_chosen: vec![false; pool.len()],
+    };
+    for &id in excluded {
+        solver.add(vec![Literal::no(id)], Origin::Excluded(id));
+    }
+    for &id in wanted {
+        solver.add(vec![Literal::yes(id)], Origin::Wanted(id));
+    }
+    loop {
+        interrupt::check()?;
+        if solver.attempt(wanted)? {
+            return Ok(solver.chosen);
+        }
+        if let Learned::Contradiction(core) = solver.sat.learn() {
+            let core: Vec<Origin<'_>> = core.iter().filter_map(|id| solver.origins.get(id)).copied().collect();
+            return Err(explain::contradiction(pool, &core));
+        }
+    }
+}
+
+struct Solver<'p, 'a> {
+    pool: &'p Pool<'a>,
+    sat: Sat,
+    origins: HashMap<ClauseId, Origin<'a>>,
+    /// Of packages looked at so far: for each dependency what satisfies it, the preferred one first.
+    dependencies: Vec<Option<Vec<Vec<Id>>>>,
+    chosen: Vec<Id>,
+    is_chosen: Vec<bool>,
+}
+
+impl<'a> Solver<'_, 'a> {
+    fn add(&mut self, literals: Vec<Literal>, origin: Origin<'a>) {
+        let id = self.sat.add(literals);
+        self.origins.insert(id, origin);
+    }
+
+    /// Goes through all dependencies once. `false`: it ran into a conflict.
+    fn attempt(&mut self, wanted: &[Id]) -> Result<bool> {
+        self.chosen.clear();
+        self.is_chosen.fill(false);
+        if !self.propagate()? {
+            return Ok(false);
+        }
+        for &id in wanted {
+            self.choose(id);
+        }
+        for &id in wanted {
+            // The packages on the way down, and for each the dependency to look at next.
+            let mut way = vec![(id, 0)];
+            while let Some((package, next)) = way.last_mut() {
+                let dependencies = self.dependencies[*package as usize].as_deref().unwrap_or_default();
+                let Some(candidates) = dependencies.get(*next) else {
+                    way.pop();
+                    continue;
+                };
+                *next += 1;
+                if candidates.iter().any(|c| self.is_chosen[*c as usize]) {
+                    continue;
+                }
+                // One is left: were all of them ruled out, propagation would have met a conflict.
+                let Some(&choice) = candidates.iter().find(|c| self.sat.value(**c) != Some(false)) else { continue };
+                if self.sat.value(choice).is_none() {
+                    self.sat.decide(Literal::yes(choice));
+                    if !self.propagate()? {
+                        return Ok(false);
+                    }
+                }
+                self.choose(choice);
+                way.push((choice, 0));
+            }
+        }
+        Ok(true)
+    }
+
+    fn choose(&mut self, id: Id) {
+        if !std::mem::replace(&mut self.is_chosen[id as usize], true) {
+            self.chosen.push(id);
+        }
+    }
+
+    /// Follows everything known to its end, bringing in the relations of packages as they turn out to be installed.
+    fn propagate(&mut self) -> Result<bool> {
+        while let Some(literal) = self.sat.step() {
+            if !literal.is_yes() {
+                continue;
+            }
+            self.load(literal.variable())?;
+            // Where there is a choice, the relations of the alternatives tell which of them are out of the question.
+            let choices = self.dependencies[literal.variable() as usize].iter().flatten().filter(|c| c.len() > 1);
+            for id in choices.flatten().copied().collect::<Vec<_>>() {
+                self.load(id)?;
+            }
+        }
+        Ok(!self.sat.in_conflict())
+    }
+
+    /// Brings in the relations of one package.
+    fn load(&mut self, id: Id) -> Result<()> {
+        if self.dependencies[id as usize].is_some() {
+            return Ok(());
+        }
+        let package = self.pool.get(id).package;
+        let place = || format!("{}: the relations of {}", package.place(), package.name());
+        let mut dependencies = Vec::new();
+        for group in relation::groups(package.pre_depends()).chain(relation::groups(package.depends())) {
+            let mut candidates: Vec<Id> = Vec::new();
+            for alternative in relation::alternatives(group).with_context(place)? {
+                let found = self.pool.satisfying(&alternative);
+                candidates.extend(found.into_iter().filter(|c| !candidates.contains(c)).collect::<Vec<_>>());
+            }
+            if candidates.contains(&id) {
+                continue;
+            }
+            let clause = std::iter::once(Literal::no(id)).chain(candidates.iter().map(|c| Literal::yes(*c)));
+            self.add(clause.collect(), Origin::Depends(id, group));
+            dependencies.push(candidates);
+        }
+        self.dependencies[id as usize] = Some(dependencies);
+        for (field, kind) in [(package.conflicts(), Hostile::Conflicts), (package.breaks(), Hostile::Breaks)] {
+            for part in relation::groups(field) {
+                // A qualifier does not narrow what a package is against (deb-control(5)), but for an architecture.
+                let against = Relation::parse(part).with_context(place)?;
+                let against = Relation { qualifier: against.qualifier.filter(|q| *q != "any"), ..against };
+                for other in self.pool.satisfying(&against) {
+                    if other != id {
+                        let clause = vec![Literal::no(id), Literal::no(other)];
+                        self.add(clause, Origin::Against(id, other, kind, part));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "solve_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "solve_oracle.rs"]
+mod oracle;

@@ -1,0 +1,464 @@
+//! Recipes in temporary folders, from the file to the plan.
+
+use std::path::Path;
+
+use super::*;
+use crate::error::{Exit, exit_code};
+
+const STAND_ALONE: &str = r#"
+name     = "mini"
+family   = "deb"
+release  = "two"
+releases = ["one", "two"]
+archs    = ["amd64", "arm64"]
+arch     = "amd64"
+
+[aliases]
+stable = "two"
+2 = "two"
+
+[[repository]]
+name       = "main"
+url        = "http://example.org/{name}/"
+suite      = "{release}"
+components = ["main"]
+key        = "keys/main.asc"
+
+[[repository]]
+name       = "updates"
+url        = "http://example.org/mini"
+suite      = "{release}-updates"
+components = ["main"]
+releases   = ["stable"]
+key        = ["keys/main.asc"]
+
+[[repository]]
+name       = "ports"
+url        = "http://ports.example.org/{arch}"
+suite      = "{release}"
+components = ["main"]
+archs      = ["aarch64"]
+trusted    = true
+
+[packages]
+include = ["base"]
+
+[on.one]
+packages.include = ["only-one"]
+
+[variant.core]
+packages.include = ["core-{arch}"]
+system.docs = true
+"#;
+
+fn no_download(url: &str) -> anyhow::Result<Vec<u8>> {
+    anyhow::bail!("{url} was asked for")
+}
+
+/// A folder with `mini.toml`, its key, and the given files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = [("mini.toml", STAND_ALONE), ("keys/main.asc", "a key"), ("keys/corp.gpg", "another")];
+    for (name, text) in all.iter().chain(files) {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("it has a folder")).expect("a folder");
+        std::fs::write(path, text).expect("it is written");
+    }
+    folder
+}
+
+fn load_in(folder: &Path, spec: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
+    load(&format!("{}/{spec}", folder.display()), overrides, &no_download)
+}
+
+fn with(change: impl FnOnce(&mut Overrides)) -> Overrides {
+    let mut overrides = Overrides { variant: Some("core".into()), ..Overrides::default() };
+    change(&mut overrides);
+    overrides
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.repositories.iter().map(|r| r.name.as_str()).collect()
+}
+
+#[test]
+fn choices_are_made() {
+    let folder = folder(&[]);
+    let plan = load_in(folder.path(), "mini.toml:2", &with(|_| ())).expect("it loads");
+    assert_eq!((plan.name.as_str(), plan.release.as_str(), plan.arch.deb), ("mini", "two", "amd64"));
+    assert_eq!(plan.variant, "core");
+    assert_eq!(plan.packages.include, ["base", "core-amd64"]);
+    assert!(plan.system.docs);
+    assert_eq!(names(&plan), ["main", "updates"]);
+    let main = &plan.repositories[0];
+    assert_eq!((main.url.as_str(), main.suite.as_str()), ("http://example.org/mini", "two"));
+    assert_eq!((main.build_url.as_str(), main.image_url.as_str()), (main.url.as_str(), main.url.as_str()));
+    assert_eq!(main.keys, [crate::plan::Key { name: "main.asc".into(), data: b"a key".to_vec() }]);
+    assert!(main.check_valid_until && !main.trusted && !main.build_only);
+    assert_eq!(plan.image.env["LANG"], "C.UTF-8");
+
+    let other = load_in(folder.path(), "mini.toml:one", &with(|o| o.arch = Some("aarch64".into()))).expect("it loads");
+    assert_eq!(names(&other), ["main", "ports"], "updates are for two only, ports for arm64");
+    assert_eq!(other.packages.include, ["base", "only-one", "core-arm64"]);
+    assert_ne!(plan.digest, other.digest);
+    assert_eq!(other.digest.len(), 64);
+}
+
+#[test]
+fn the_sample_of_the_design_works() {
+    let sample = r#"
+extends = "debian"
+name    = "corp-base"
+release = "bookworm"
+arch    = "amd64"
+variant = "minbase"
+
+[[repository]]
+name       = "corp"
+url        = "https://packages.corp.example/debian"
+suite      = "{release}-corp"
+components = ["main"]
+key        = "keys/corp.gpg"
+
+[mirror]
+build = { main = "http://u:secret@10.0.0.5/debian" }
+image = { main = "https://mirror.corp.example/debian" }
+
+[packages]
+include = ["ca-certificates"]
+exclude = ["e2fsprogs"]
+files   = ["agents/agent_1.4_amd64.deb"]
+
+[system]
+timezone = "Asia/Shanghai"
+locale   = "zh_CN.UTF-8"
+docs     = false
+
+[[user]]
+name = "app"
+uid  = 1000
+
+[[file]]
+source = "corp-ca.crt"
+path   = "/usr/local/share/ca-certificates/corp.crt"
+
+[[script]]
+run = "update-ca-certificates"
+
+[clean]
+skip = ["apt/lists"]
+
+[image]
+cmd    = ["sh", "-l"]
+env    = { FOO = "bar" }
+labels = { "org.opencontainers.image.vendor" = "Corp" }
+"#;
+    let folder = folder(&[("corp.toml", sample), ("agents/agent_1.4_amd64.deb", "deb"), ("corp-ca.crt", "ca")]);
+    let plan = load_in(folder.path(), "corp.toml", &Overrides::default()).expect("it loads");
+    assert_eq!(
+        (plan.name.as_str(), plan.release.as_str(), plan.variant.as_str()),
+        ("corp-base", "bookworm", "minbase")
+    );
+    assert_eq!(names(&plan), ["main", "updates", "security", "corp"]);
+    let urls: Vec<_> = plan.repositories.iter().map(|r| (r.build_url.as_str(), r.image_url.as_str())).collect();
+    let mirrors = ("http://u:secret@10.0.0.5/debian", "https://mirror.corp.example/debian");
+    let security = plan.repositories[2].url.as_str();
+    assert_eq!(urls[0], mirrors);
+    assert_eq!(urls[1], mirrors, "updates are in the same archive as main");
+    assert_eq!(urls[2], (security, security));
+    assert!(plan.repositories.iter().all(|r| !r.url.contains("secret") && !r.image_url.contains("secret")));
+    assert_eq!(plan.repositories[3].suite, "bookworm-corp");
+    assert_eq!(plan.repositories[3].keys[0].data, b"another");
+    assert_eq!(plan.packages.include, ["ca-certificates", "apt"], "the variant comes last");
+    assert_eq!(plan.packages.exclude, ["e2fsprogs"]);
+    let (path, given) = &plan.packages.files[0];
+    assert_eq!(given, "agents/agent_1.4_amd64.deb");
+    assert!(path.is_absolute() && path.is_file());
+    assert_eq!(plan.users[0].uid, Some(1000));
+    assert_eq!((plan.files[0].data.as_slice(), plan.files[0].mode), (b"ca".as_slice(), 0o644));
+    assert_eq!(plan.scripts[0].run, "update-ca-certificates");
+    assert_eq!(plan.clean_skip, ["apt/lists"]);
+    assert_eq!(plan.image.cmd, ["sh", "-l"], "a command replaces the parent's");
+    assert_eq!(plan.image.env["LANG"], "zh_CN.UTF-8", "the locale of the image is its language");
+    assert_eq!(plan.image.labels["org.opencontainers.image.title"], "corp-base");
+    assert_eq!(plan.image.labels["org.opencontainers.image.vendor"], "Corp");
+}
+
+#[test]
+fn every_built_in_recipe_loads_for_each_of_its_releases() {
+    for recipe in super::names() {
+        let toml: toml::Table = text(recipe).expect("it is there").parse().expect("it is TOML");
+        let strings = |key: &str| -> Vec<String> {
+            let list = toml[key].as_array().expect("a list").iter();
+            list.map(|value| value.as_str().expect("a string").to_string()).collect()
+        };
+        let variants: Vec<String> = toml["variant"].as_table().expect("a table").keys().cloned().collect();
+        for release in strings("releases") {
+            for variant in &variants {
+                let overrides =
+                    Overrides { arch: Some("amd64".into()), variant: Some(variant.clone()), ..Overrides::default() };
+                let plan = load(&format!("{recipe}:{release}"), &overrides, &no_download).expect("it loads");
+                assert_eq!(&plan.variant, variant);
+                assert_eq!(plan.packages.include.iter().any(|p| p == "apt"), variant != "essential");
+                for repository in &plan.repositories {
+                    assert!(!repository.keys.is_empty() && !repository.trusted, "{recipe} {}", repository.name);
+                    assert!(!repository.image_key.is_empty());
+                    assert!(repository.suite.starts_with(&release), "{}", repository.suite);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn debian_as_released() {
+    let load = |spec: &str, arch: &str| {
+        load(spec, &Overrides { arch: Some(arch.into()), ..Overrides::default() }, &no_download)
+    };
+    let suites = |spec: &str, arch: &str| -> Vec<String> {
+        let plan = load(spec, arch).expect(spec);
+        plan.repositories.iter().map(|r| format!("{}:{}", r.name, r.suite)).collect()
+    };
+    assert_eq!(suites("debian:13", "amd64"), ["main:trixie", "updates:trixie-updates", "security:trixie-security"]);
+    assert_eq!(suites("debian:stable", "riscv64"), suites("debian", "amd64"));
+    assert_eq!(suites("debian:unstable", "amd64"), ["main:sid"]);
+    assert_eq!(suites("debian:bookworm", "s390x"), ["main:bookworm", "updates:bookworm-updates"]);
+    assert_eq!(load("debian:12", "amd64").expect("12").release, "bookworm");
+    let message = load("debian:bullseye", "riscv64").expect_err("it has none").to_string();
+    assert!(message.contains("bullseye does not exist for riscv64 (there are amd64, arm64, armhf, i386)"), "{message}");
+    let message = load("debian:trixi", "amd64").expect_err("it is unknown").to_string();
+    assert!(message.contains("unknown release 'trixi'; did you mean 'trixie'?"), "{message}");
+    let ubuntu = load("ubuntu:22.04", "arm64").expect("22.04");
+    assert_eq!(ubuntu.release, "jammy");
+    assert!(ubuntu.repositories.iter().all(|r| r.url.contains("ports")));
+    assert_eq!(load("ubuntu", "amd64").expect("ubuntu").repositories.len(), 3);
+}
+
+#[test]
+fn the_command_line_has_the_last_word() {
+    let folder = folder(&[]);
+    let plan = load_in(
+        folder.path(),
+        "mini.toml",
+        &with(|o| {
+            o.include = vec!["vim".into(), "base".into()];
+            o.mirrors = vec![("main".into(), "http://mirror/{release}".into())];
+            o.epoch = Some(7);
+            o.sets = [
+                "system.docs=false",
+                "system.timezone=Asia/Tokyo",
+                "repository.main.check_valid_until=false",
+                "variant.core.packages.include=[\"other\"]",
+                "name=renamed",
+                "image.labels.a.b=c",
+            ]
+            .map(String::from)
+            .to_vec();
+        }),
+    )
+    .expect("it loads");
+    assert_eq!(plan.packages.include, ["base", "other", "vim"]);
+    assert!(!plan.system.docs, "--set beats the variant");
+    assert_eq!(plan.system.timezone, "Asia/Tokyo");
+    assert_eq!(plan.repositories[0].build_url, "http://mirror/two");
+    assert_eq!(plan.repositories[0].url, "http://example.org/renamed");
+    assert!(!plan.repositories[0].check_valid_until);
+    assert_eq!(plan.name, "renamed");
+    assert_eq!(plan.image.labels["a.b"], "c");
+    assert_eq!(plan.epoch, Some(7));
+}
+
+#[test]
+fn the_digest_is_of_content() {
+    let digest = |files: &[(&str, &str)], overrides: &Overrides| {
+        let folder = folder(files);
+        load_in(folder.path(), "corp.toml", overrides).expect("it loads").digest
+    };
+    let recipe = "extends = \"mini.toml\"\nname = \"corp\"\n[[file]]\npath = \"/a\"\nsource = \"a\"\n";
+    let base = digest(&[("corp.toml", recipe), ("a", "1")], &with(|_| ()));
+    assert_eq!(base, digest(&[("corp.toml", recipe), ("a", "1")], &with(|_| ())), "another folder");
+    let moved = recipe.replace("\"a\"", "\"sub/a\"");
+    assert_eq!(base, digest(&[("corp.toml", &moved), ("sub/a", "1")], &with(|_| ())), "the file lies elsewhere");
+    let mirror = with(|o| o.mirrors = vec![("main".into(), "http://u:p@mirror/".into())]);
+    assert_eq!(base, digest(&[("corp.toml", recipe), ("a", "1")], &mirror), "another mirror of the build");
+    let comment = format!("# a comment\n{recipe}");
+    assert_eq!(base, digest(&[("corp.toml", &comment), ("a", "1")], &with(|_| ())), "a comment");
+
+    assert_ne!(base, digest(&[("corp.toml", recipe), ("a", "2")], &with(|_| ())), "content of a file");
+    assert_ne!(base, digest(&[("corp.toml", recipe), ("a", "1"), ("keys/main.asc", "b")], &with(|_| ())), "a key");
+    let image = format!("{recipe}[mirror]\nimage.main = \"http://other/\"\n");
+    assert_ne!(base, digest(&[("corp.toml", &image), ("a", "1")], &with(|_| ())), "a mirror of the image");
+    let set = with(|o| o.sets = vec!["system.docs=false".into()]);
+    assert_ne!(base, digest(&[("corp.toml", recipe), ("a", "1")], &set), "a setting");
+}
+
+#[test]
+fn keys_can_be_downloaded() {
+    const RING: &[u8] = include_bytes!("../../recipes/keys/debian-archive.asc");
+    let recipe = |fingerprint: &str| {
+        format!(
+            "extends = \"mini.toml\"\n[[repository]]\nname = \"main\"\n\
+             key = {{ url = \"https://example.org/{{release}}.asc\", fingerprint = \"{fingerprint}\" }}\n"
+        )
+    };
+    let load = |fingerprint: &str| {
+        let folder = folder(&[("corp.toml", &recipe(fingerprint))]);
+        let spec = format!("{}/corp.toml", folder.path().display());
+        load(&spec, &with(|_| ()), &|url| {
+            assert_eq!(url, "https://example.org/two.asc");
+            Ok(RING.to_vec())
+        })
+    };
+    let plan = load("4158 7F7D B8C7 74BC CF13  1416 762F 67A0 B2C3 9DE4").expect("the key is pinned");
+    assert_eq!(plan.repositories[0].keys.len(), 1);
+    assert!(plan.repositories[0].keys[0].data.len() < RING.len());
+    let error = load(&"0".repeat(40)).expect_err("another key came");
+    assert_eq!(exit_code(&error), Exit::Failed);
+    assert_eq!(exit_code(&load("B2C39DE4").expect_err("a short id pins nothing")), Exit::Usage);
+}
+
+#[test]
+fn faults_name_file_line_and_key() {
+    // What is added to a recipe that extends mini.toml, from line 2 on, and what the message must hold.
+    let cases = [
+        ("release = \"three\"", "corp.toml:2: release: unknown release 'three'"),
+        ("release = \"tow\"", "did you mean 'two'?"),
+        ("aliases.x = \"tow\"", "corp.toml:2: aliases.x: unknown release 'tow'; did you mean 'two'?"),
+        ("family = \"dep\"", "corp.toml:2: family: unknown family 'dep'; did you mean 'deb'?"),
+        ("arch = \"amd46\"", "corp.toml:2: arch: unknown architecture 'amd46'; did you mean 'amd64'?"),
+        ("arch = \"s390x\"", "two does not exist for s390x (there are amd64, arm64)"),
+        ("archs = [\"x\"]", "corp.toml:2: archs: unknown architecture 'x'"),
+        ("name = \"a/b\"", "corp.toml:2: name: 'a/b' is no name"),
+        ("[on.tow]", "corp.toml:2: on.tow: unknown release 'tow'; did you mean 'two'?"),
+        (
+            "[mirror]\nbuild.mian = \"http://x\"",
+            "corp.toml:3: mirror.build: no repository is called 'mian'; did you mean",
+        ),
+        ("[mirror]\nbuild.main = \"x\"", "corp.toml:3: mirror.build.main: this is no address"),
+        ("[mirror]\nimage.main = \"http://u:secret@x\"", "corp.toml:3: mirror.image.main: the image would hold"),
+        ("[[repository]]\nname = \"x\"", "corp.toml:2: repository.x.url: this repository has no url"),
+        ("[[repository]]\nname = \"x\"\nurl = \"ftp://x\"", "corp.toml:4: repository.x.url: ftp:// is not supported"),
+        ("[[repository]]\nname = \"x\"\nurl = \"http://x\"", "repository.x.suite: this repository has no suite"),
+        (
+            "[[repository]]\nname = \"x\"\nurl = \"http://x\"\nsuite = \"{realease}\"",
+            "corp.toml:5: repository.x.suite: unknown placeholder {realease}; did you mean 'release'?",
+        ),
+        ("[[repository]]\nname = \"x\"\nurl = \"http://x\"\nsuite = \"a\"", "repository.x.components: this repository"),
+        ("[[repository]]\nname = \"x\"\nurl = \"http://x\"\nsuite = \"./\"\ncomponents = [\"a\"]", "has no components"),
+        (
+            "[[repository]]\nname = \"x\"\nurl = \"http://x\"\nsuite = \"./\"",
+            "repository.x.key: this repository has no key",
+        ),
+        ("[[repository]]\nname = \"main\"\nkey = \"keys/x\"", "corp.toml:4: repository.main.key: "),
+        ("[[repository]]\nname = \"main\"\nkey = \"keys/x\"", "keys/x: there is no such file"),
+        (
+            "[[repository]]\nname = \"main\"\nimage_key = \"x\"",
+            "corp.toml:4: repository.main.image_key: 'x' must be abs",
+        ),
+        (
+            "[[repository]]\nname = \"main\"\nreleases = [\"tow\"]",
+            "corp.toml:4: repository.main.releases: unknown release",
+        ),
+        (
+            "[[repository]]\nname = \"main\"\nkey = { url = \"http://x\" }",
+            "repository.main.key.fingerprint: a key that",
+        ),
+        ("[packages]\ninclude = [\"-o x\"]", "corp.toml:3: packages.include: '-o x' is no package name"),
+        ("[packages]\npriorities = [\"requird\"]", "unknown priority 'requird'; did you mean 'required'?"),
+        ("[packages]\nfiles = [\"x.deb\"]", "x.deb: there is no such file"),
+        ("[packages]\nfiles = [\"keys\"]", "keys: this is no ordinary file"),
+        ("[system]\ntimezone = \"../x\"", "corp.toml:3: system.timezone: '../x' is no time zone"),
+        ("[system]\nlocale = \"a b\"", "corp.toml:3: system.locale: 'a b' is no locale"),
+        ("[[user]]\nname = \"A\"", "corp.toml:3: user.A.name: 'A' is no account name"),
+        ("[[user]]\nname = \"a\"\nhome = \"x\"", "corp.toml:4: user.a.home: 'x' must be absolute"),
+        (
+            "[[user]]\nname = \"a\"\nuid = 5\n[[user]]\nname = \"b\"\nuid = 5",
+            "corp.toml:5: user.b.uid: a has the same id",
+        ),
+        ("[[file]]\npath = \"/a/../b\"\ncontent = \"\"", "corp.toml:2: file.path: '/a/../b' has an empty, '.' or '..'"),
+        ("[[file]]\npath = \"/a\"", "corp.toml:2: file.\"/a\": give either source or content"),
+        ("[[file]]\npath = \"/a\"\ncontent = \"\"\nsource = \"a\"", "give either source or content"),
+        ("[[file]]\npath = \"/a\"\nsource = \"gone\"", "file.\"/a\".source: "),
+        ("[[file]]\npath = \"/a\"\ncontent = \"\"\nmode = \"rw\"", "corp.toml:5: file.\"/a\".mode: 'rw' is no mode"),
+        (
+            "[[file]]\npath = \"/a\"\ncontent = \"\"\nowner = \"a b\"",
+            "corp.toml:5: file.\"/a\".owner: 'a b' is no account",
+        ),
+        ("[[script]]\nrun = \" \"", "corp.toml:2: script.0.run: there is nothing to run"),
+        ("[[script]]\nrun = \"x\"\nenv = { \"A=B\" = \"\" }", "corp.toml:4: script.0.env: 'A=B' is no name of an env"),
+        ("[image]\nworkdir = \"x\"", "corp.toml:3: image.workdir: 'x' must be absolute"),
+        ("[image]\nuser = \"A b\"", "corp.toml:3: image.user: 'A b' is no account name"),
+        (
+            "[image]\nlabels.a = \"{nam}\"",
+            "corp.toml:3: image.labels.a: unknown placeholder {nam}; did you mean 'name'?",
+        ),
+    ];
+    for (text, expected) in cases {
+        let folder = folder(&[("corp.toml", &format!("extends = \"mini.toml\"\n{text}\n"))]);
+        let error = load_in(folder.path(), "corp.toml", &with(|_| ())).expect_err(text);
+        assert_eq!(exit_code(&error), Exit::Usage, "{text}");
+        let message = format!("{error:#}");
+        assert!(message.contains(expected), "{text}\n gave {message}\n not  {expected}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn faults_of_the_command_line_name_the_option() {
+    let cases: [(&str, fn(&mut Overrides), &str); 12] = [
+        ("mini.toml:tow", |_| (), "unknown release 'tow'; did you mean 'two'? (there are one, two)"),
+        ("mini.toml:one", |o| o.release = Some("two".into()), "two releases are asked for: one and two"),
+        ("mini.toml", |o| o.variant = Some("cor".into()), "unknown variant 'cor'; did you mean 'core'?"),
+        ("mini.toml", |o| o.variant = None, "choose a variant: there are core"),
+        ("mini.toml", |o| o.arch = Some("x".into()), "unknown architecture 'x'"),
+        ("mini.toml", |o| o.include = vec!["a b".into()], "--include: packages.include: 'a b' is no package name"),
+        ("mini.toml", |o| o.mirrors = vec![("mian".into(), "http://x".into())], "did you mean 'main'?"),
+        (
+            "mini.toml",
+            |o| o.mirrors = vec![("main".into(), "secret".into())],
+            "--mirror main: mirror.build.main: this is",
+        ),
+        ("mini.toml", |o| o.sets = vec!["name=a b".into()], "--set name: name: 'a b' is no name"),
+        ("mini.toml", |o| o.sets = vec!["nam=secret".into()], "--set nam: unknown key nam; did you mean 'name'?"),
+        ("gone.toml", |_| (), "there is no such file"),
+        ("keys", |_| (), "no ordinary file"),
+    ];
+    let folder = folder(&[]);
+    for (spec, change, expected) in cases {
+        let error = load_in(folder.path(), spec, &with(change)).expect_err(expected);
+        assert_eq!(exit_code(&error), Exit::Usage, "{expected}");
+        let message = format!("{error:#}");
+        assert!(message.contains(expected), "{spec}\n gave {message}\n not  {expected}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn excluding_takes_back_what_a_parent_includes() {
+    let folder = folder(&[("corp.toml", "extends = \"mini.toml\"\n[packages]\nexclude = [\"base\"]\n")]);
+    let plan = load_in(folder.path(), "corp.toml", &with(|_| ())).expect("it loads");
+    assert_eq!(plan.packages.include, ["core-amd64"]);
+    let error = load_in(folder.path(), "corp.toml", &with(|o| o.include = vec!["base".into()])).expect_err("both");
+    assert!(error.to_string().contains("--include: the recipe excludes base"), "{error}");
+}
+
+#[test]
+fn a_repository_can_be_switched_off_and_must_not_be_the_last() {
+    let off = "extends = \"mini.toml\"\n[[repository]]\nname = \"updates\"\nenabled = false\n";
+    let folder = folder(&[("corp.toml", off)]);
+    let plan = load_in(folder.path(), "corp.toml", &with(|_| ())).expect("it loads");
+    assert_eq!(names(&plan), ["main"]);
+    let set = with(|o| o.sets = vec!["repository.main.enabled=false".into()]);
+    let error = load_in(folder.path(), "corp.toml", &set).expect_err("there is none");
+    assert!(error.to_string().contains("corp has no repository for two on amd64"), "{error}");
+}
+
+#[test]
+fn credentials_of_a_repository_are_for_the_build_only() {
+    let own = "extends = \"mini.toml\"\n[[repository]]\nname = \"main\"\nurl = \"http://u:secret@own/x/\"\n";
+    let folder = folder(&[("corp.toml", own)]);
+    let plan = load_in(folder.path(), "corp.toml", &with(|_| ())).expect("it loads");
+    let main = &plan.repositories[0];
+    assert_eq!((main.url.as_str(), main.image_url.as_str()), ("http://own/x", "http://own/x"));
+    assert_eq!(main.build_url, "http://u:secret@own/x");
+}
