@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use crate::arch::Arch;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
@@ -52,10 +51,6 @@ pub struct Deb {
 }
 
 impl Family for Deb {
-    fn arch(&self, arch: &'static Arch) -> &'static str {
-        arch.deb
-    }
-
     fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock> {
         resolve::resolve(context, plan)
     }
