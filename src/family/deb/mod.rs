@@ -1,35 +1,93 @@
 //! Debian, Ubuntu and what descends from them.
-//! Debian packages: indexes, solving, unpacking, configuration.
 
-mod explain;
-mod sat;
-pub mod archive;
-pub mod checks;
-pub mod claims;
-pub mod codec;
-pub mod configure;
-pub mod container;
-pub mod control;
+use anyhow::Result;
+
+use crate::arch::Arch;
+use crate::check::Check;
+use crate::clean::Step;
+use crate::context::Context;
+use crate::family::{Engine, Family, Fetched, Installed, Owners};
+use crate::lock::Lock;
+use crate::plan::Plan;
+use crate::root::Root;
+
+mod archive;
+mod checks;
+mod claims;
+mod codec;
+mod configure;
+mod container;
+mod control;
 pub mod database;
-pub mod debfile;
-pub mod extended;
-pub mod fields;
-pub mod index;
-pub mod leftovers;
-pub mod locale;
-pub mod members;
-pub mod native;
-pub mod order;
-pub mod place;
-pub mod pool;
-pub mod relation;
-pub mod release;
-pub mod repository;
-pub mod resolve;
-pub mod solve;
-pub mod sources;
-pub mod sshd;
-pub mod suite;
-pub mod unpack;
-pub mod version;
-pub mod wanted;
+mod debfile;
+mod explain;
+mod extended;
+mod fields;
+mod index;
+mod leftovers;
+mod locale;
+mod members;
+mod native;
+mod order;
+mod place;
+mod pool;
+mod relation;
+mod release;
+mod repository;
+mod resolve;
+mod sat;
+mod solve;
+mod sources;
+mod sshd;
+mod suite;
+mod unpack;
+mod version;
+mod wanted;
+
+/// The deb family.
+#[derive(Debug, Clone, Copy)]
+pub struct Deb {
+    /// What installs the packages.
+    pub engine: Engine,
+}
+
+impl Family for Deb {
+    fn arch(&self, arch: &'static Arch) -> &'static str {
+        arch.deb
+    }
+
+    fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock> {
+        resolve::resolve(context, plan)
+    }
+
+    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+        match self.engine {
+            Engine::Native => native::bootstrap(context, plan, packages, root),
+            Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
+        }
+    }
+
+    fn installed(&self, root: &Root) -> Result<Vec<Installed>> {
+        installed::installed(root)
+    }
+
+    fn owners(&self, root: &Root) -> Result<Owners> {
+        installed::owners(root)
+    }
+
+    fn configure_repositories(&self, plan: &Plan, root: &Root) -> Result<()> {
+        sources::configure_repositories(plan, root)
+    }
+
+    fn make_locale(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+        locale::make_locale(context, plan, packages, root)
+    }
+
+    fn clean_steps(&self) -> &'static [Step] {
+        leftovers::STEPS
+    }
+
+    fn checks(&self) -> &'static [Check] {
+        checks::CHECKS
+    }
+}
