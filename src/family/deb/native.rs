@@ -68,7 +68,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
 }
 
 /// Reads every control archive, and checks that each package is the one that the lock names.
-fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)> {
+pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)> {
     let all: Vec<usize> = (0..packages.len()).collect();
     let opened = parallel(jobs, &all, |i| {
         let Fetched { package, file } = packages[i];
