@@ -47,7 +47,7 @@ fn run(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::Check(arguments) => commands::check::check(arguments, ui),
         Command::Recipes { name } => commands::print(&commands::recipes::recipes(name.as_deref())?),
         Command::Init { name } => commands::init::run(name.as_deref(), ui),
-        Command::Completions { shell } => commands::print(&commands::pages::completions(*shell)),
+        Command::Completions { shell } => commands::print(commands::pages::completions(*shell)),
         Command::Man { dir } => commands::pages::man(dir),
     }
 }

@@ -1,6 +1,5 @@
 //! `mkbase build`: from the command line to the build, and what it came to on standard output.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -60,7 +59,8 @@ fn recipe_name(spec: &str) -> String {
 }
 
 fn read_lock(path: &Path) -> Result<Lock> {
-    let text = std::fs::read_to_string(path).map_err(|error| usage(format!("reading the lock {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| usage(format!("reading the lock {}: {error}", path.display())))?;
     Lock::parse(&text, &path.display().to_string()).map_err(|error| usage(format!("{error:#}")))
 }
 

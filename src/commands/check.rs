@@ -22,7 +22,7 @@ pub fn check(arguments: &CheckArgs, ui: &Ui) -> Result<()> {
     let faults = if metadata.is_file() {
         check_tarball(path, arguments, ui)?
     } else if path.join(emit::LOCK).is_file() && path.join(emit::CHECKSUMS).is_file() {
-        emit::verify_checksums(path).with_context(|| format!("checking the output folder {}", path.display()))?;
+        emit::checksums::verify(path).with_context(|| format!("checking the output folder {}", path.display()))?;
         check_tarball(&tarball_of(path)?, arguments, ui)?
     } else {
         look(&Root::open(path)?, arguments, ui)?

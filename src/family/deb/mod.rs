@@ -19,10 +19,12 @@ mod container;
 mod control;
 pub mod database;
 mod debfile;
+mod debootstrap;
 mod explain;
 mod extended;
 mod fields;
 mod index;
+mod installed;
 mod leftovers;
 mod locale;
 mod members;
@@ -58,7 +60,7 @@ impl Family for Deb {
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
         match self.engine {
             Engine::Native => native::bootstrap(context, plan, packages, root),
-            Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
+            Engine::Debootstrap => debootstrap::bootstrap_with_debootstrap(context, plan, packages, root),
         }
     }
 
