@@ -14,6 +14,7 @@ use crate::pack::{Codec, Packed};
 use crate::plan::Plan;
 use crate::ui::Ui;
 
+pub mod checksums;
 mod dockerfile;
 mod manifest;
 mod output;
