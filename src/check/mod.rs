@@ -123,6 +123,9 @@ pub fn validate(skip: &[String], family: &dyn Family) -> Result<()> {
     }
 }
 
+/// Faults of one check that are shown without `-v`: enough to see what they have in common.
+const SHOWN: usize = 20;
+
 /// Runs every check that is not skipped, shows each fault, and gives them all. A check that cannot be made is a fault
 /// too; only an interruption ends it early.
 pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec<Fault>> {
@@ -138,10 +141,12 @@ pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec
         if messages.is_empty() {
             ui.detail(format_args!("{}: {}", check.name, check.sentence));
         }
-        for message in messages {
-            ui.fault(check.name, &message);
-            faults.push(Fault { check: check.name, message });
+        let shown = if ui.verbose() { messages.len() } else { SHOWN };
+        messages.iter().take(shown).for_each(|message| ui.fault(check.name, message));
+        if messages.len() > shown {
+            ui.fault(check.name, format_args!("and {} more of the kind; -v shows them", messages.len() - shown));
         }
+        faults.extend(messages.into_iter().map(|message| Fault { check: check.name, message }));
     }
     Ok(faults)
 }
