@@ -249,18 +249,13 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clean::testing::{EPOCH, NoFamily, Tree};
+    use crate::clean::testing::{EPOCH, NoFamily, Tree, assert_well_formed};
     use crate::error::{Exit, exit_code};
     use crate::ui::Level;
 
     #[test]
     fn every_check_has_its_own_name_and_one_sentence() {
-        let checks = checks(&NoFamily);
-        assert_eq!(checks.iter().map(|c| c.name).collect::<BTreeSet<_>>().len(), checks.len());
-        for check in checks {
-            assert_eq!(check.name.matches('/').count(), 1, "{}", check.name);
-            assert!(check.sentence.ends_with('.') && !check.sentence.contains(". "), "{}", check.name);
-        }
+        assert_well_formed(checks(&NoFamily).into_iter().map(|c| (c.name, c.sentence)));
     }
 
     #[test]

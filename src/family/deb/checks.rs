@@ -186,12 +186,17 @@ fn one_line_keys(line: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::check::testing::{fails, find, look, says};
-    use crate::clean::testing::Tree;
+    use crate::clean::testing::{Tree, assert_well_formed};
 
     fn tree() -> Tree {
         let mut tree = Tree::new();
         tree.file(DPKG, "").file(APT, "").file("var/lib/dpkg/status", "");
         tree
+    }
+
+    #[test]
+    fn names_and_sentences() {
+        assert_well_formed(CHECKS.iter().map(|s| (s.name, s.sentence)));
     }
 
     #[test]
