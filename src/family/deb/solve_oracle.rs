@@ -3,6 +3,10 @@
 //! `MKBASE_APT_CONFIG` names an apt configuration with a private `Dir` and an empty `Dir::State::status`, for which
 //! `apt-get update` was run; `MKBASE_ORACLE_SETS` (50) and `MKBASE_ORACLE_SEED` (1) say how many sets of packages to
 //! compare and which. Then `cargo test --lib oracle -- --ignored --nocapture` prints the share of equal answers.
+//!
+//! One kind of difference is known. Where apt must take a choice back (`live-config-sysvinit` rules out the
+//! `systemd-sysv` that an earlier dependency brought in), packages stay that came with that choice and that nothing
+//! needs any more. Here they go.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
