@@ -142,11 +142,19 @@ fn stages(
     let packed = pack(context, options, &root, lock.epoch, begin, &mut file)
         .with_context(|| format!("writing {} of {}", codec.file_name(), output.path().display()))?;
     interrupt::check()?;
-    let image = emit::Image { plan, lock: &lock, installed: &installed, packed: &packed, codec, recipe: &options.recipe };
+    let image =
+        emit::Image { plan, lock: &lock, installed: &installed, packed: &packed, codec, recipe: &options.recipe };
     Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
 }
 
-fn pack(context: &Context, options: &Options, root: &Root, epoch: i64, begin: i64, out: &mut dyn Write) -> Result<Packed> {
+fn pack(
+    context: &Context,
+    options: &Options,
+    root: &Root,
+    epoch: i64,
+    begin: i64,
+    out: &mut dyn Write,
+) -> Result<Packed> {
     let step = context.ui.step("Packing");
     let bar = step.bar(0, Unit::Bytes);
     let packed = pack::pack(root, epoch, begin, options.compression, options.jobs, out, &bar)?;

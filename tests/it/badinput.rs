@@ -345,8 +345,16 @@ fn hostile(name: &str, make: impl Fn(Package, &Path) -> Package, texts: &[&str])
 
 #[test]
 fn package_with_parent_folders_in_its_paths() {
-    hostile("lab-dots", |p, _| p.file("./../../../../../../../../mkbase-escaped", b"x"), &["lab-dots", "out of the root"]);
-    hostile("lab-dots2", |p, _| p.file("usr/../../../../../../../mkbase-escaped", b"x"), &["lab-dots2", "out of the root"]);
+    hostile(
+        "lab-dots",
+        |p, _| p.file("./../../../../../../../../mkbase-escaped", b"x"),
+        &["lab-dots", "out of the root"],
+    );
+    hostile(
+        "lab-dots2",
+        |p, _| p.file("usr/../../../../../../../mkbase-escaped", b"x"),
+        &["lab-dots2", "out of the root"],
+    );
 }
 
 #[test]
