@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 
@@ -30,8 +30,8 @@ pub struct Options {
     pub compression: Compression,
     /// Which engine makes the tree.
     pub engine: Engine,
-    /// Folder of the package cache.
-    pub cache: PathBuf,
+    /// Downloads into the package cache.
+    pub fetcher: Fetcher,
     /// Threads at most.
     pub jobs: usize,
     /// Leave the tree there for inspection.
@@ -42,6 +42,8 @@ pub struct Options {
     pub lock: Option<Lock>,
     /// End after this stage. For the comparison of a tree with the distribution's own tool.
     pub stop_after: Option<Stage>,
+    /// The longest a single command in the sandbox may take.
+    pub time_limit: Duration,
 }
 
 /// The stages a build can be ended after.
@@ -77,11 +79,16 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     if let Some(output) = &output {
         work.watch(output.staging())?;
     }
-    let fetcher = Fetcher::new(&options.cache, options.jobs)?;
     if options.keep || options.stop_after.is_some() {
         work.keep()?;
     }
-    let context = Context { ui: ui.clone(), fetcher, work, jobs: options.jobs };
+    let context = Context {
+        ui: ui.clone(),
+        fetcher: options.fetcher.clone(),
+        work,
+        jobs: options.jobs,
+        time_limit: options.time_limit,
+    };
     let tree = context.work.path().join(TREE);
     let result = stages(plan, options, family.as_ref(), &context, output);
     if options.keep && tree.exists() {
@@ -166,7 +173,7 @@ fn pack(
 /// The lock given, if it fits, or a new one from the repositories.
 fn lock(plan: &Plan, options: &Options, context: &Context, family: &dyn Family) -> Result<Lock> {
     if let Some(lock) = &options.lock {
-        let arch = family.arch(plan.arch);
+        let arch = plan.arch.name(plan.family);
         if (lock.family, lock.release.as_str(), lock.arch.as_str()) != (plan.family, plan.release.as_str(), arch) {
             return Err(usage(format!(
                 "the lock is of {} {} {}, the recipe of {} {} {arch}; give the lock that belongs to the recipe",

@@ -1,10 +1,13 @@
 //! The command line. The doc comments are the help.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::build::Stage;
+use crate::family::Engine;
 use crate::pack::{Codec, Compression};
 use crate::recipe::Overrides;
 use crate::ui::Level;
@@ -210,15 +213,12 @@ pub struct BuildArgs {
     /// Leave the tree where it was made, and say where
     #[arg(long)]
     pub keep: bool,
-}
-
-/// What installs the packages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// mkbase itself
-    Native,
-    /// The debootstrap of the host
-    Debootstrap,
+    /// Seconds that a single command in the image may take before it counts as hanging
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "1800")]
+    pub time_limit: Duration,
+    /// End after this stage, leave the tree there and print its path
+    #[arg(long, hide = true, value_enum)]
+    pub stop_after: Option<Stage>,
 }
 
 /// What to check.
@@ -285,6 +285,13 @@ fn parse_mirror(text: &str) -> anyhow::Result<(String, String)> {
     match text.split_once('=') {
         Some((name, url)) if crate::recipe::check_name(name).is_ok() => Ok((name.to_string(), url.to_string())),
         _ => Err(crate::error::usage("--mirror: write NAME=URL, as in main=http://10.0.0.5/debian")),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
+        _ => Err("it must be a number of seconds, 1 or more".into()),
     }
 }
 

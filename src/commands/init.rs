@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::error::usage;
 use crate::recipe;
+use crate::ui::Ui;
 
 const STARTER: &str = include_str!("starter.toml");
 
@@ -21,6 +22,18 @@ pub enum Made {
     Text(String),
     /// A file that was written.
     File(PathBuf),
+}
+
+/// Runs the command: prints the recipe, or says which file it became.
+pub fn run(name: Option<&str>, ui: &Ui) -> Result<()> {
+    match init(name, Path::new("."))? {
+        Made::Text(text) => super::print(text),
+        Made::File(path) => {
+            let path = path.strip_prefix(".").unwrap_or(&path);
+            ui.info("Wrote", format_args!("{0}; build it with: mkbase build {0}", path.display()));
+            Ok(())
+        }
+    }
 }
 
 /// A commented recipe: as text, or with a name as the file `NAME.toml` in `folder`, which must not exist yet.

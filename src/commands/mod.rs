@@ -1,13 +1,27 @@
-//! The small commands: each makes its output from data and leaves the printing to the caller.
+//! The commands: what stands between the command line and the library.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
+
+use anyhow::Context as _;
 
 use crate::error::usage;
 
+pub mod build;
+pub mod check;
 pub mod init;
 pub mod pages;
 pub mod recipes;
+
+/// Writes a result to standard output. A reader that went away (`mkbase recipes | head`) is no error.
+pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
+}
 
 /// The folder of the cache: as given (`--cache`, `MKBASE_CACHE`), else `mkbase` in the user's cache folder of the XDG
 /// base directory specification.

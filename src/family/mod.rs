@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::arch::Arch;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
@@ -31,7 +30,7 @@ pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
     match kind {
         FamilyKind::Deb => Ok(Box::new(deb::Deb { engine })),
         FamilyKind::Rpm | FamilyKind::Apk => {
-            Err(usage(format!("this version of mkbase makes images of the deb family only, not of {kind}")))
+            Err(usage(format!("this version of mkbase makes images of the deb family only, not of {kind:?}")))
         }
     }
 }
@@ -84,9 +83,6 @@ pub struct Owners {
 
 /// What a package format does for the pipeline.
 pub trait Family {
-    /// How it spells an architecture.
-    fn arch(&self, arch: &'static Arch) -> &'static str;
-
     /// Reads the signed indexes and decides on every package.
     fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock>;
 

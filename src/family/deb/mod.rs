@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use crate::arch::Arch;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
@@ -20,10 +19,12 @@ mod container;
 mod control;
 pub mod database;
 mod debfile;
+mod debootstrap;
 mod explain;
 mod extended;
 mod fields;
 mod index;
+mod installed;
 mod leftovers;
 mod locale;
 mod members;
@@ -52,10 +53,6 @@ pub struct Deb {
 }
 
 impl Family for Deb {
-    fn arch(&self, arch: &'static Arch) -> &'static str {
-        arch.deb
-    }
-
     fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock> {
         resolve::resolve(context, plan)
     }
@@ -63,7 +60,7 @@ impl Family for Deb {
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
         match self.engine {
             Engine::Native => native::bootstrap(context, plan, packages, root),
-            Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
+            Engine::Debootstrap => debootstrap::bootstrap_with_debootstrap(context, plan, packages, root),
         }
     }
 

@@ -61,14 +61,14 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
         .map(|i| (*i, debs[*i].control()))
         .collect();
     let set = Packages { names: &names, graph: &graph, order: &order, preinsts: &preinsts, for_dpkg };
-    configure(&context.ui, root, plan.epoch, &set)?;
+    configure(context, root, plan.epoch, &set)?;
     extended::write(plan, &packages, &graph, root)?;
     step.done(format_args!("{} packages", debs.len()));
     Ok(())
 }
 
 /// Reads every control archive, and checks that each package is the one that the lock names.
-fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)> {
+pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)> {
     let all: Vec<usize> = (0..packages.len()).collect();
     let opened = parallel(jobs, &all, |i| {
         let Fetched { package, file } = packages[i];

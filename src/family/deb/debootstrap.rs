@@ -1,0 +1,271 @@
+//! The alternative engine: drives the host's real debootstrap, debootstrap(8), over a throw-away repository that
+//! holds exactly the locked packages.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::archive::Deb;
+use super::database::{ADMIN, Name};
+use super::extended;
+use super::fields::field;
+use super::native::open;
+use super::order::Graph;
+use crate::command;
+use crate::context::Context;
+use crate::family::Fetched;
+use crate::lock::Role;
+use crate::plan::Plan;
+use crate::root::Root;
+use crate::sandbox::Sandbox;
+
+/// How to get debootstrap.
+const INSTALL: &str =
+    "apt-get install debootstrap, dnf install debootstrap, or apk add debootstrap; or use --engine native";
+/// Where debootstrap keeps what it knows of suites.
+const SCRIPTS: &str = "/usr/share/debootstrap/scripts";
+/// Scripts that fit every later suite of a distribution: debootstrap links those of new releases to them.
+const DEBIAN_SCRIPT: &str = "sid";
+const UBUNTU_SCRIPT: &str = "gutsy";
+/// Packages that debootstrap's scripts add by themselves, depending on the suite, whether they exist or not.
+const ADDED: [&str; 2] = ["apt", "usr-is-merged"];
+
+/// Runs in namespaces of its own, on the host's file system, before debootstrap. `/dev` of the target is private and
+/// has everything debootstrap would make with mknod(2), which only real root may; so nothing of it is left in the tree
+/// either. With `container=lxc` debootstrap does not insist on making devices itself.
+const PREPARE: &str = r#"set -e
+target=$1
+shift
+mount -t tmpfs -o mode=755 tmpfs "$target/dev"
+for device in null zero full random urandom tty; do
+    : > "$target/dev/$device"
+    mount --bind "/dev/$device" "$target/dev/$device"
+done
+mkdir "$target/dev/pts" "$target/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$target/dev/pts"
+ln -s pts/ptmx "$target/dev/ptmx"
+: > "$target/dev/console"
+exec "$@"
+"#;
+
+/// Makes an installed tree of the packages in the empty root with the host's debootstrap.
+pub fn bootstrap_with_debootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+    let step = context.ui.step("Bootstrapping");
+    let debootstrap = command::find("debootstrap", INSTALL)?;
+    let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
+    let (debs, names) = open(context.jobs, &packages)?;
+    if let Some(foreign) = names.iter().find(|n| n.arch != plan.arch.deb && n.arch != "all") {
+        bail!(
+            "debootstrap cannot install {} of the architecture {} into an image for {}; use --engine native",
+            foreign.name,
+            foreign.arch,
+            plan.arch.deb
+        );
+    }
+    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect());
+    let required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
+    let repository = context.work.path().join("debootstrap");
+    for path in [&repository, &root.path().to_owned()] {
+        if path.to_string_lossy().contains(char::is_whitespace) {
+            bail!(
+                "debootstrap cannot work in {}: the path has a blank in it; set TMPDIR to another folder",
+                path.display()
+            );
+        }
+    }
+    write_repository(&repository, plan, &Set { packages: &packages, debs: &debs, graph: &graph, required: &required })?;
+
+    // Where the image is mounted on by PREPARE; debootstrap and base-files leave a folder that is there alone.
+    root.create_dir("dev", 0o755)?;
+    let included: Vec<&str> =
+        (0..names.len()).filter(|p| !required.contains(p)).map(|p| names[p].name.as_str()).collect();
+    let excluded: Vec<&str> = ADDED.into_iter().filter(|a| graph.find(a).is_empty()).collect();
+    let mut arguments = vec![
+        format!("--arch={}", plan.arch.deb),
+        "--variant=minbase".to_string(),
+        // Every package file was verified against the lock, and the lock came from a signed index.
+        "--no-check-gpg".to_string(),
+        // The set is complete, and its required part is marked as such in the index.
+        "--no-resolve-deps".to_string(),
+        "--components=main".to_string(),
+    ];
+    for (option, list) in [("--include", &included), ("--exclude", &excluded)] {
+        if !list.is_empty() {
+            arguments.push(format!("{option}={}", list.join(",")));
+        }
+    }
+    arguments.extend([
+        plan.release.clone(),
+        root.path().display().to_string(),
+        format!("file:{}", repository.display()),
+        script(Path::new(SCRIPTS), &plan.release, &names)?,
+    ]);
+    let host = Root::open("/")?;
+    let sandbox = Sandbox::on_host(&host, "/bin/sh")
+        .args(["-c", PREPARE, "sh"])
+        .arg(root.path())
+        .arg(&debootstrap)
+        .args(&arguments)
+        .env("container", "lxc");
+    context.ui.detail(format_args!("$ {} {}", debootstrap.display(), arguments.join(" ")));
+    let output = sandbox.output().context("running debootstrap")?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    for line in stdout.lines() {
+        context.ui.detail(line);
+    }
+    if output.code != 0 {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let log = root.read_text_if_there("debootstrap/debootstrap.log")?.unwrap_or_default();
+        let said: Vec<&str> = log.lines().rev().take(20).collect();
+        let said: Vec<&str> = said.into_iter().rev().chain(stderr.lines()).collect();
+        let reason = stdout.lines().chain(stderr.lines()).find(|l| l.starts_with("E:")).unwrap_or("it gave no reason");
+        bail!(
+            "debootstrap ended with exit code {}: {}; its log ends with:\n    {}",
+            output.code,
+            reason.trim_start_matches("E:").trim(),
+            said.join("\n    ")
+        );
+    }
+    tidy(root)?;
+    std::fs::remove_dir_all(&repository).with_context(|| format!("removing {}", repository.display()))?;
+    extended::write(plan, &packages, &graph, root)?;
+    step.done(format_args!("{} packages with debootstrap", packages.len()));
+    Ok(())
+}
+
+/// The name of debootstrap's script: that of the release, or for one that is newer than the host's debootstrap that
+/// of its distribution.
+fn script(folder: &Path, release: &str, names: &[Name]) -> Result<String> {
+    if folder.join(release).exists() {
+        return Ok(release.to_string());
+    }
+    let ubuntu = names.iter().any(|n| n.name == "base-files" && n.version.contains("ubuntu"));
+    let general = if ubuntu { UBUNTU_SCRIPT } else { DEBIAN_SCRIPT };
+    if !folder.join(general).exists() {
+        bail!(
+            "the debootstrap of this machine knows neither {release} nor {general} ({} has no such file); \
+             install a newer one ({INSTALL})",
+            folder.display()
+        );
+    }
+    Ok(general.to_string())
+}
+
+struct Set<'a> {
+    packages: &'a [&'a Fetched],
+    debs: &'a [Deb],
+    graph: &'a Graph<'a>,
+    required: &'a BTreeSet<usize>,
+}
+
+/// A repository of one suite and one component, with links to the files of the cache.
+fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>) -> Result<()> {
+    let pool = folder.join("pool");
+    let suite = folder.join("dists").join(&plan.release);
+    let binary = format!("main/binary-{}", plan.arch.deb);
+    for folder in [&pool, &suite.join(&binary)] {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    let mut index = String::new();
+    for (i, package) in set.packages.iter().enumerate() {
+        let name = format!("pool/{i}.deb");
+        let file =
+            std::path::absolute(&package.file).with_context(|| format!("resolving {}", package.file.display()))?;
+        symlink(&file, folder.join(&name)).with_context(|| format!("linking {name} to {}", file.display()))?;
+        index.push_str(&stanza(set, i, &name));
+        index.push('\n');
+    }
+    let sum = Sha256::digest(index.as_bytes()).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let release = format!(
+        "Suite: {0}\nCodename: {0}\nArchitectures: {1}\nComponents: main\nSHA256:\n {sum} {2} {binary}/Packages\n",
+        plan.release,
+        plan.arch.deb,
+        index.len()
+    );
+    write(&suite.join(binary).join("Packages"), &index)?;
+    write(&suite.join("Release"), &release)
+}
+
+fn write(path: &PathBuf, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// A package's paragraph in the index. Its dependencies are those it has inside the set, one name each, because
+/// debootstrap takes the first alternative whether it is there or not.
+fn stanza(set: &Set<'_>, index: usize, file: &str) -> String {
+    let (package, fields) = (&set.packages[index].package, &set.debs[index].control().fields);
+    let mut text = String::new();
+    let mut add = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text.push_str(&field(name, value));
+        }
+    };
+    add("Package", &package.name);
+    add("Version", &package.version);
+    add("Architecture", &package.arch);
+    for name in ["Essential", "Multi-Arch", "Maintainer", "Installed-Size", "Section"] {
+        add(name, fields.get(name));
+    }
+    add("Priority", if set.required.contains(&index) { "required" } else { fields.get("Priority") });
+    for name in ["Pre-Depends", "Depends"] {
+        let needs = set.graph.needs(index, &[name]);
+        let needs: Vec<&str> = needs.iter().map(|n| set.packages[*n].package.name.as_str()).collect();
+        add(name, &needs.join(", "));
+    }
+    add("Filename", file);
+    add("Size", &package.size.to_string());
+    add("SHA256", &package.sha256);
+    add("Description", fields.get("Description").lines().next().unwrap_or_default());
+    text
+}
+
+/// Takes away what debootstrap leaves of the host, of the throw-away repository and of its own work.
+fn tidy(root: &Root) -> Result<()> {
+    for file in ["etc/resolv.conf", "etc/hostname", "etc/fstab", "etc/apt/sources.list", "var/log/bootstrap.log"] {
+        root.remove_file(file)?;
+    }
+    // The index of the throw-away repository.
+    root.remove_file(format!("{ADMIN}/available"))?;
+    for folder in ["var/cache/apt/archives", "var/lib/apt/lists"] {
+        for name in root.read_dir(folder)? {
+            // `partial` and `lock` are apt's own.
+            let path = Path::new(folder).join(name);
+            if root.lstat(&path)?.is_some_and(|s| crate::root::kind(&s) == crate::root::Kind::File) {
+                root.remove_file(&path)?;
+            }
+        }
+    }
+    // mount(8) kept its notes there.
+    root.remove_all("run/mount")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn script_of_a_release_that_debootstrap_does_not_know() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let name = |version: &str| {
+            let text = format!("Package: base-files\nVersion: {version}\nArchitecture: amd64\n");
+            let fields = super::super::fields::Paragraph::parse(&text).expect("good");
+            Name::new(&super::super::archive::Control { fields, files: Vec::new() }).expect("good")
+        };
+        let (debian, ubuntu) = ([name("13")], [name("12ubuntu4")]);
+        let error = script(dir.path(), "forky", &debian).expect_err("no scripts").to_string();
+        assert!(error.contains("forky") && error.contains("apt-get install debootstrap"), "{error}");
+        for script in ["trixie", DEBIAN_SCRIPT, UBUNTU_SCRIPT] {
+            std::fs::write(dir.path().join(script), "").expect("a file");
+        }
+        assert_eq!(script(dir.path(), "trixie", &debian).expect("known"), "trixie");
+        assert_eq!(script(dir.path(), "forky", &debian).expect("general"), DEBIAN_SCRIPT);
+        assert_eq!(script(dir.path(), "zany", &ubuntu).expect("general"), UBUNTU_SCRIPT);
+    }
+}
