@@ -9,8 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use anyhow::{Context as _, Result};
+
 use super::archive::Control;
-use super::fields::Relation;
+use super::relation::{self, Operator};
 
 /// Owner, mode and time of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +34,34 @@ pub struct Claimant {
     pub name: String,
     version: String,
     shared: bool,
-    replaces: Vec<Relation>,
+    replaces: Vec<(String, Option<(Operator, String)>)>,
     diverts: bool,
 }
 
 impl Claimant {
     /// Of a package's control archive.
-    pub fn new(control: &Control) -> Claimant {
-        Claimant {
-            name: control.fields.get("Package").to_string(),
-            version: control.fields.get("Version").to_string(),
-            shared: control.fields.get("Multi-Arch") == "same",
-            replaces: control.fields.relations("Replaces").into_iter().flatten().collect(),
-            diverts: control.text("preinst").contains("dpkg-divert"),
+    pub fn new(control: &Control) -> Result<Claimant> {
+        let mut replaces = Vec::new();
+        for group in relation::groups(control.field("Replaces")) {
+            for relation in relation::alternatives(group).context("reading its Replaces")? {
+                let version = relation.version.map(|(operator, version)| (operator, version.to_string()));
+                replaces.push((relation.name.to_string(), version));
+            }
         }
+        Ok(Claimant {
+            name: control.field("Package").to_string(),
+            version: control.field("Version").to_string(),
+            shared: control.field("Multi-Arch") == "same",
+            replaces,
+            diverts: control.text("preinst").contains("dpkg-divert"),
+        })
     }
 
     fn replaces(&self, other: &Claimant) -> bool {
-        self.replaces.iter().any(|r| r.name == other.name && r.accepts(&other.version))
+        self.replaces.iter().any(|(name, version)| {
+            let holds = version.as_ref().is_none_or(|(operator, wanted)| operator.holds(&other.version, wanted));
+            *name == other.name && holds
+        })
     }
 }
 

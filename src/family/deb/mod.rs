@@ -1,8 +1,5 @@
 //! Debian, Ubuntu and what descends from them.
-//! Debian packages: indexes, solving, unpacking, configuration.
 
-mod explain;
-mod sat;
 pub mod archive;
 pub mod checks;
 pub mod claims;
@@ -12,9 +9,11 @@ pub mod container;
 pub mod control;
 pub mod database;
 pub mod debfile;
+pub mod debootstrap;
+mod explain;
 pub mod extended;
-pub mod fields;
 pub mod index;
+pub mod installed;
 pub mod leftovers;
 pub mod locale;
 pub mod members;
@@ -26,6 +25,7 @@ pub mod relation;
 pub mod release;
 pub mod repository;
 pub mod resolve;
+mod sat;
 pub mod solve;
 pub mod sources;
 pub mod sshd;
