@@ -1,7 +1,7 @@
 //! The alternative engine: drives the host's real debootstrap, debootstrap(8), over a throw-away repository that
 //! holds exactly the locked packages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
         );
     }
     tidy(root)?;
+    restore_priorities(root, &debs)?;
     std::fs::remove_dir_all(&repository).with_context(|| format!("removing {}", repository.display()))?;
     extended::write(plan, &packages, &graph, root)?;
     step.done(format_args!("{} packages with debootstrap", packages.len()));
@@ -240,6 +241,29 @@ fn tidy(root: &Root) -> Result<()> {
     }
     // mount(8) kept its notes there.
     root.remove_all("run/mount")
+}
+
+/// dpkg took the priorities of the throw-away index over into its database, where every package that debootstrap was to
+/// unpack first is called required. They become what the packages themselves say.
+fn restore_priorities(root: &Root, debs: &[Deb]) -> Result<()> {
+    let priorities: BTreeMap<&str, &str> =
+        debs.iter().map(|d| (d.control().field("Package"), d.control().field("Priority"))).collect();
+    for file in ["status", "status-old"] {
+        let path = format!("{ADMIN}/{file}");
+        let Some(text) = root.read_text_if_there(&path)? else { continue };
+        let mut restored = String::new();
+        for mut paragraph in Paragraph::parse_all(&text).with_context(|| format!("reading /{path}"))? {
+            match priorities.get(paragraph.required("Package")?) {
+                Some(priority) if !priority.is_empty() => paragraph.set("Priority", *priority),
+                _ => {
+                    paragraph.remove("Priority");
+                }
+            }
+            restored.push_str(&format!("{paragraph}\n"));
+        }
+        root.write(&path, restored, 0o644)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
