@@ -33,3 +33,10 @@ pub mod suite;
 pub mod unpack;
 pub mod version;
 pub mod wanted;
+
+#[cfg(test)]
+mod archive_tests;
+#[cfg(test)]
+mod deb_maker;
+#[cfg(test)]
+mod unpack_tests;
