@@ -1,1 +1,241 @@
 //! The stages of a build, in order.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Context;
+use crate::emit::{self, Output, Summary};
+use crate::error::usage;
+use crate::family::{self, Engine, Family, Fetched};
+use crate::fetch::{Fetcher, Remote};
+use crate::interrupt;
+use crate::lock::{Lock, LockedPackage};
+use crate::pack::{self, Compression, Packed};
+use crate::plan::Plan;
+use crate::root::Root;
+use crate::sandbox::userns;
+use crate::ui::{self, Ui, Unit};
+use crate::work::Work;
+use crate::{check, clean, customise};
+
+/// How to build, where the recipe has no say.
+#[derive(Debug)]
+pub struct Options {
+    /// The output folder; `None` writes the tar to standard output.
+    pub output: Option<PathBuf>,
+    /// Compression of the tar.
+    pub compression: Compression,
+    /// Which engine makes the tree.
+    pub engine: Engine,
+    /// Downloads into the package cache.
+    pub fetcher: Fetcher,
+    /// Threads at most.
+    pub jobs: usize,
+    /// Leave the tree there for inspection.
+    pub keep: bool,
+    /// The recipe as the command line named it, for the notes in the output.
+    pub recipe: String,
+    /// Build exactly this instead of resolving.
+    pub lock: Option<Lock>,
+    /// End after this stage. For the comparison of a tree with the distribution's own tool.
+    pub stop_after: Option<Stage>,
+    /// The longest a single command in the sandbox may take.
+    pub time_limit: Duration,
+}
+
+/// The stages a build can be ended after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// The packages are installed, nothing else has happened.
+    Bootstrap,
+    /// The recipe's settings are applied.
+    Customise,
+    /// The leftovers are gone.
+    Clean,
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The output folder is in place.
+    Built(Box<Summary>),
+    /// The tar is written to standard output.
+    Written,
+    /// It was ended early; the tree is here.
+    Stopped(PathBuf),
+}
+
+/// Builds an image.
+pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
+    let family = family::of(plan.family, options.engine)?;
+    clean::validate(&plan.clean_skip, family.as_ref())?;
+    check::validate(&plan.check_skip, family.as_ref())?;
+    let output = options.output.as_deref().map(|path| emit::prepare(path, plan)).transpose()?;
+
+    let mut work = Work::new(ui)?;
+    if let Some(output) = &output {
+        work.watch(output.staging())?;
+    }
+    if options.keep || options.stop_after.is_some() {
+        work.keep()?;
+    }
+    let context = Context {
+        ui: ui.clone(),
+        fetcher: options.fetcher.clone(),
+        work,
+        jobs: options.jobs,
+        time_limit: options.time_limit,
+    };
+    let tree = context.work.path().join(TREE);
+    let result = stages(plan, options, family.as_ref(), &context, output);
+    if options.keep && tree.exists() {
+        let how = if userns::entered() { "; to remove it: unshare --map-root-user --map-auto rm -r" } else { "" };
+        ui.info("Kept", format_args!("{}{how}", tree.display()));
+    }
+    let closed = context.work.close();
+    let outcome = result?;
+    closed?;
+    Ok(outcome)
+}
+
+/// The tree's folder in the work folder.
+const TREE: &str = "rootfs";
+
+/// The stages, one after the other; each takes the value of the one before.
+fn stages(
+    plan: &Plan,
+    options: &Options,
+    family: &dyn Family,
+    context: &Context,
+    output: Option<Output>,
+) -> Result<Outcome> {
+    let lock = lock(plan, options, context, family)?;
+    // From here on the time is that of the lock.
+    let plan = &Plan { epoch: Some(lock.epoch), ..plan.clone() };
+    let packages = fetch(plan, &lock, context)?;
+    // Whatever has an earlier time came with a package; whatever has a later one was written by this build.
+    let begin = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("reading the clock")?.as_secs() as i64;
+
+    let root = make_root(context)?;
+    let stopped = |stage| {
+        interrupt::check()?;
+        Ok::<_, anyhow::Error>((options.stop_after == Some(stage)).then(|| Outcome::Stopped(root.path().to_owned())))
+    };
+    family.bootstrap(context, plan, &packages, &root).context("installing the packages")?;
+    if let Some(outcome) = stopped(Stage::Bootstrap)? {
+        return Ok(outcome);
+    }
+    customise::customise(context, plan, family, &packages, lock.epoch, &root).context("customising the image")?;
+    if let Some(outcome) = stopped(Stage::Customise)? {
+        return Ok(outcome);
+    }
+    let installed = family.installed(&root).context("reading the image's package database")?;
+    clean::clean(context, plan, family, lock.epoch, &root).context("cleaning the image")?;
+    if let Some(outcome) = stopped(Stage::Clean)? {
+        return Ok(outcome);
+    }
+    check::check(context, plan, family, &root).context("checking the image")?;
+    interrupt::check()?;
+    let Some(output) = output else {
+        pack(context, options, &root, lock.epoch, begin, &mut std::io::stdout().lock())
+            .context("writing the tar to standard output")?;
+        return Ok(Outcome::Written);
+    };
+    let codec = options.compression.codec;
+    let mut file = output.create(codec.file_name())?;
+    let packed = pack(context, options, &root, lock.epoch, begin, &mut file)
+        .with_context(|| format!("writing {} of {}", codec.file_name(), output.path().display()))?;
+    interrupt::check()?;
+    let image =
+        emit::Image { plan, lock: &lock, installed: &installed, packed: &packed, codec, recipe: &options.recipe };
+    Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
+}
+
+fn pack(
+    context: &Context,
+    options: &Options,
+    root: &Root,
+    epoch: i64,
+    begin: i64,
+    out: &mut dyn Write,
+) -> Result<Packed> {
+    let step = context.ui.step("Packing");
+    let bar = step.bar(0, Unit::Bytes);
+    let packed = pack::pack(root, epoch, begin, options.compression, options.jobs, out, &bar)?;
+    drop(bar);
+    step.done(format_args!("{} into {}", ui::bytes(packed.unpacked), ui::bytes(packed.packed)));
+    Ok(packed)
+}
+
+/// The lock given, if it fits, or a new one from the repositories.
+fn lock(plan: &Plan, options: &Options, context: &Context, family: &dyn Family) -> Result<Lock> {
+    if let Some(lock) = &options.lock {
+        let arch = plan.arch.name(plan.family);
+        if (lock.family, lock.release.as_str(), lock.arch.as_str()) != (plan.family, plan.release.as_str(), arch) {
+            return Err(usage(format!(
+                "the lock is of {} {} {}, the recipe of {} {} {arch}; give the lock that belongs to the recipe",
+                lock.name, lock.release, lock.arch, plan.name, plan.release
+            )));
+        }
+        if lock.recipe != plan.digest {
+            return Err(usage(
+                "the recipe or its options are not those the lock was made from; build without --lock to make a new one",
+            ));
+        }
+        return Ok(Lock { epoch: plan.epoch.unwrap_or(lock.epoch), ..lock.clone() });
+    }
+    let step = context.ui.step("Resolving");
+    let lock = family.resolve(context, plan).context("resolving the packages")?;
+    let size: u64 = lock.packages.iter().map(|p| p.size).sum();
+    step.done(format_args!("{} packages, {}", lock.packages.len(), ui::bytes(size)));
+    Ok(lock)
+}
+
+/// Brings every package of the lock into the cache.
+fn fetch(plan: &Plan, lock: &Lock, context: &Context) -> Result<Vec<Fetched>> {
+    let step = context.ui.step("Fetching");
+    let remotes = lock.packages.iter().map(|p| remote(plan, p)).collect::<Result<Vec<_>>>()?;
+    let total = remotes.iter().map(|r| r.size).sum();
+    let bar = step.bar(total, Unit::Bytes);
+    let files = context.fetcher.fetch_all(&remotes, &|n| bar.add(n)).context("fetching the packages")?;
+    drop(bar);
+    step.done(format_args!("{} packages", files.len()));
+    Ok(lock.packages.iter().cloned().zip(files).map(|(package, file)| Fetched { package, file }).collect())
+}
+
+/// Where a locked package is to be had.
+fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
+    let url = if package.repository.is_empty() {
+        let file = plan.packages.files.iter().find(|(_, name)| *name == package.path);
+        let (path, _) = file.ok_or_else(|| {
+            usage(format!("the lock names the package file {}, and the recipe does not; renew the lock", package.path))
+        })?;
+        format!("file://{}", path.display())
+    } else {
+        let repository = plan.repositories.iter().find(|r| r.name == package.repository).ok_or_else(|| {
+            usage(format!(
+                "the lock has {} from the repository '{}', and the recipe has none of that name; renew the lock",
+                package.name, package.repository
+            ))
+        })?;
+        format!("{}/{}", repository.build_url.trim_end_matches('/'), package.path)
+    };
+    Ok(Remote {
+        urls: vec![url],
+        sha256: package.sha256.clone(),
+        size: package.size,
+        name: format!("{} {} ({})", package.name, package.version, package.arch),
+    })
+}
+
+/// The empty folder that becomes the image, with the mode every root folder has.
+fn make_root(context: &Context) -> Result<Root> {
+    let path = context.work.path().join(TREE);
+    std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+    let root = Root::open(path)?;
+    root.chmod("/", 0o755)?;
+    Ok(root)
+}

@@ -1,4 +1,6 @@
-//! What every stage may use: the ui, the store of fetched files, the work folder, the number of jobs.
+//! What every stage may use: the ui, the store of fetched files, the work folder, the limits.
+
+use std::time::Duration;
 
 use crate::fetch::Fetcher;
 use crate::ui::Ui;
@@ -14,4 +16,6 @@ pub struct Context {
     pub work: Work,
     /// Threads to use at most.
     pub jobs: usize,
+    /// The longest a single command in the sandbox may take.
+    pub time_limit: Duration,
 }

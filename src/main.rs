@@ -1,17 +1,53 @@
 //! The command: parses, calls the library, maps the result to an exit code.
 
-fn main() {
-    let hidden = std::env::args_os().nth(1);
-    if hidden.as_deref() == Some(mkbase::sandbox::init::ARGUMENT.as_ref()) {
-        std::process::exit(mkbase::sandbox::init::main());
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use mkbase::cli::{Cli, Command};
+use mkbase::error::{Exit, exit_code};
+use mkbase::sandbox::{init, userns};
+use mkbase::ui::{Level, Ui};
+use mkbase::{commands, interrupt, work};
+
+fn main() -> ExitCode {
+    // The second processes of the program, which the library starts itself.
+    let hidden = std::env::args_os().nth(1).unwrap_or_default();
+    if hidden == init::ARGUMENT {
+        std::process::exit(init::main());
     }
-    if hidden.as_deref() == Some(mkbase::work::JANITOR_ARGUMENT.as_ref()) {
-        std::process::exit(mkbase::work::janitor_main());
+    if hidden == work::JANITOR_ARGUMENT {
+        std::process::exit(work::janitor_main());
     }
-    // trial
-    mkbase::sandbox::userns::enter().expect("userns");
-    let args: Vec<String> = std::env::args().collect();
-    let root = mkbase::root::Root::open(&args[1]).expect("root");
-    let out = mkbase::sandbox::Sandbox::new(&root, &args[2]).args(&args[3..]).output().expect("run");
-    println!("{} {}\n{}", out.code, String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    // Help and mistakes of the command line end the process here, the latter with exit code 2.
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.verbosity.level());
+    match run(&cli, &ui) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            let exit = exit_code(&error);
+            // With `-q` too: an exit code alone explains nothing.
+            if exit == Exit::Faults && cli.verbosity.level() == Level::Quiet {
+                return exit.into();
+            }
+            ui.error(&error);
+            exit.into()
+        }
+    }
+}
+
+fn run(cli: &Cli, ui: &Ui) -> Result<()> {
+    if matches!(cli.command, Command::Build(_) | Command::Check(_)) {
+        // In this order: a user namespace can be entered only by a process of one thread, and signals get one.
+        userns::enter()?;
+        interrupt::listen()?;
+    }
+    match &cli.command {
+        Command::Build(arguments) => commands::build::build(arguments, ui),
+        Command::Check(arguments) => commands::check::check(arguments, ui),
+        Command::Recipes { name } => commands::print(&commands::recipes::recipes(name.as_deref())?),
+        Command::Init { name } => commands::init::run(name.as_deref(), ui),
+        Command::Completions { shell } => commands::print(commands::pages::completions(*shell)),
+        Command::Man { dir } => commands::pages::man(dir),
+    }
 }

@@ -17,14 +17,22 @@ fn accounts(subject: &Subject<'_>) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for password in passwords(subject.root)? {
         let name = &password.account;
-        if password.empty && !subject.skips_clean("account/empty") {
-            faults.push(format!("the account {name} has an empty password; lock it: passwd -l {name}"));
-        } else if !password.empty && !(name == "root" && subject.skips_clean("account/root")) {
-            faults.push(format!(
+        let step = match (password.empty, name.as_str()) {
+            (true, _) => "account/empty",
+            (false, "root") => "account/root",
+            (false, _) => "",
+        };
+        if subject.skips_clean(step) {
+            continue;
+        }
+        faults.push(if password.empty {
+            format!("the account {name} has an empty password; lock it: passwd -l {name}")
+        } else {
+            format!(
                 "the account {name} has a password, the same in every container; lock it (usermod -p '*' {name}) and \
                  give each machine its own"
-            ));
-        }
+            )
+        });
     }
     Ok(faults)
 }

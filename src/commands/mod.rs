@@ -1,1 +1,65 @@
-//! Small commands.
+//! The commands: what stands between the command line and the library.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::error::usage;
+
+pub mod build;
+pub mod check;
+pub mod init;
+pub mod pages;
+pub mod recipes;
+
+/// Writes a result to standard output. A reader that went away (`mkbase recipes | head`) is no error.
+pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
+}
+
+/// The folder of the cache: as given (`--cache`, `MKBASE_CACHE`), else `mkbase` in the user's cache folder of the XDG
+/// base directory specification.
+pub fn cache_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    cache_folder_from(given, std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"))
+}
+
+fn cache_folder_from(given: Option<PathBuf>, xdg: Option<OsString>, home: Option<OsString>) -> anyhow::Result<PathBuf> {
+    // The specification has relative paths ignored.
+    let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
+    given
+        .filter(|path| !path.as_os_str().is_empty())
+        .or_else(|| absolute(xdg).map(|folder| folder.join("mkbase")))
+        .or_else(|| absolute(home).map(|folder| folder.join(".cache/mkbase")))
+        .ok_or_else(|| usage("there is no folder for the cache: set HOME, or give one with --cache"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_cache_is_where_the_user_has_it() {
+        let folder = |given: Option<&str>, xdg: Option<&str>, home: Option<&str>| {
+            cache_folder_from(given.map(PathBuf::from), xdg.map(OsString::from), home.map(OsString::from)).ok()
+        };
+        for (given, xdg, home, expected) in [
+            (Some("c"), Some("/x"), Some("/h"), Some("c")),
+            (Some(""), Some("/x"), Some("/h"), Some("/x/mkbase")),
+            (None, Some("/x"), Some("/h"), Some("/x/mkbase")),
+            (None, Some("x"), Some("/h"), Some("/h/.cache/mkbase")),
+            (None, Some(""), Some("/h"), Some("/h/.cache/mkbase")),
+            (None, None, Some("h"), None),
+            (None, None, None, None),
+        ] {
+            assert_eq!(folder(given, xdg, home).as_deref(), expected.map(Path::new), "{given:?} {xdg:?} {home:?}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ const CONCERNS: &[Concern] = &[
     ("configuring the package manager", |s| s.family.configure_repositories(s.plan, s.root)),
     ("adding the users", |s| users::add(&s.plan.users, s.epoch, s.root)),
     ("placing the files", |s| files::place(&s.plan.files, s.root)),
-    ("running the scripts", |s| scripts::run(&s.context.ui, &s.plan.scripts, s.epoch, s.root)),
+    ("running the scripts", |s| scripts::run(s.context, &s.plan.scripts, s.epoch, s.root)),
 ];
 
 /// Applies the recipe to the installed tree. `epoch` (seconds since 1970) replaces the clock wherever a date is

@@ -2,23 +2,24 @@
 
 use anyhow::{Context as _, Result};
 
+use crate::context::Context;
 use crate::plan::Script;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
-use crate::ui::Ui;
 
 /// Runs every script in turn. The first that fails ends the build; what it said is in the error.
-pub fn run(ui: &Ui, scripts: &[Script], epoch: i64, root: &Root) -> Result<()> {
+pub fn run(context: &Context, scripts: &[Script], epoch: i64, root: &Root) -> Result<()> {
     for (number, script) in scripts.iter().enumerate() {
         crate::interrupt::check()?;
         // -e: a failing command fails the script; -u: so does a mistyped variable.
-        let mut sandbox = Sandbox::new(root, "/bin/sh").args(["-euc", &script.run]).epoch(epoch);
+        let mut sandbox =
+            Sandbox::new(root, "/bin/sh").args(["-euc", &script.run]).epoch(epoch).time_limit(context.time_limit);
         for (name, value) in &script.env {
             sandbox = sandbox.env(name, value);
         }
         let said = sandbox.run().with_context(|| format!("script[{number}].run: `{}`", title(&script.run)))?;
         for line in String::from_utf8_lossy(&said).lines() {
-            ui.detail(format_args!("script[{number}]: {line}"));
+            context.ui.detail(format_args!("script[{number}]: {line}"));
         }
     }
     Ok(())

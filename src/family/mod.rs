@@ -8,11 +8,40 @@ use anyhow::Result;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
+use crate::error::usage;
 use crate::lock::{Lock, LockedPackage};
 use crate::plan::Plan;
+use crate::recipe::FamilyKind;
 use crate::root::Root;
 
 pub mod deb;
+
+/// What installs the packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// mkbase itself
+    Native,
+    /// The debootstrap of the host
+    Debootstrap,
+}
+
+/// The family of a recipe.
+pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
+    match kind {
+        FamilyKind::Deb => Ok(Box::new(deb::Deb { engine })),
+        FamilyKind::Rpm | FamilyKind::Apk => {
+            Err(usage(format!("this version of mkbase makes images of the deb family only, not of {kind:?}")))
+        }
+    }
+}
+
+/// The family of a tree whose recipe is not known, by the package database it holds.
+pub fn of_tree(root: &Root) -> Result<Box<dyn Family>> {
+    if root.exists(deb::database::ADMIN) {
+        return of(FamilyKind::Deb, Engine::Native);
+    }
+    Err(usage(format!("{} holds no dpkg database, so it is no tree that mkbase can check", root.path().display())))
+}
 
 /// A locked package and its verified file in the cache.
 #[derive(Debug, Clone)]

@@ -74,12 +74,13 @@ impl Codec {
         }
     }
 
-    /// The level taken when none is given. All are the knee of the curve on a Debian tree, where the next one up
-    /// takes half as long again for less than one part in a hundred.
+    /// The level taken when none is given. On a Debian tree of 124 MB, sizes and processor seconds of one core:
+    /// xz 6 gives 31.7 MB in 47 s, 5 gives 31.8 in 39; zstd 19 gives 33.7 MB in more than xz takes, 17 gives 35.0 in
+    /// half, 15 gives 36.8 in a quarter of that; gzip 9 gives 49.4 MB in 8 s, 6 gives 50.8 in 2.
     pub fn default_level(self) -> i32 {
         match self {
             Codec::Xz => 6,
-            Codec::Zstd => 19,
+            Codec::Zstd => 15,
             Codec::Gzip => 9,
             Codec::None => 0,
         }

@@ -32,7 +32,7 @@ fn merge_value(parent: &mut Node, child: Node, kind: Kind) {
         Kind::Named(fields) => merge_named(parent, child, fields),
         Kind::List => append(parent, child),
         Kind::Entries { by: None, .. } => append(parent, child),
-        Kind::Entries { by: Some(by), fields } => merge_entries(parent, child, by, fields),
+        Kind::Entries { by: Some(by), whole, fields } => merge_entries(parent, child, by, whole, fields),
         Kind::Text | Kind::Flag | Kind::Id | Kind::Whole | Kind::Keys => *parent = child,
     }
 }
@@ -56,10 +56,11 @@ fn merge_named(parent: &mut Node, child: Node, fields: &[Field]) {
     }
 }
 
-fn merge_entries(parent: &mut Node, child: Node, by: &str, fields: &[Field]) {
+fn merge_entries(parent: &mut Node, child: Node, by: &str, whole: bool, fields: &[Field]) {
     let (Value::List(list), Value::List(over)) = (&mut parent.value, child.value) else { return };
     for child in over {
         match list.iter_mut().find(|entry| entry.text_of(by) == child.text_of(by)) {
+            Some(parent) if whole => *parent = child,
             Some(parent) => merge(parent, child, fields),
             None => list.push(child),
         }
@@ -128,6 +129,12 @@ mod tests {
                 "[[repository]]\nname = \"n\"\n[[repository]]\nname = \"m\"\ncomponents = [\"contrib\"]",
                 "[[repository]]\nname = \"m\"\nurl = \"u\"\ncomponents = [\"main\", \"contrib\"]\n\
                  [[repository]]\nname = \"n\"",
+            ),
+            (
+                "files replace one at the same path",
+                "[[file]]\npath = \"/a\"\nsource = \"x\"\nmode = \"0600\"\n[[file]]\npath = \"/b\"",
+                "[[file]]\npath = \"/a\"\ncontent = \"y\"",
+                "[[file]]\npath = \"/a\"\ncontent = \"y\"\n[[file]]\npath = \"/b\"",
             ),
             (
                 "keys replace",

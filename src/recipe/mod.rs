@@ -1,7 +1,7 @@
 //! Recipes: what an image is to be, as TOML.
 //!
-//! [`load`] goes all the way: [`source`] finds a recipe and those it extends, [`node`] parses them with places kept,
-//! [`schema`] knows every key, [`merge`] and [`set`] join them with the command line, [`plan`] makes the choices.
+//! [`load`] goes all the way: `source` finds a recipe and those it extends, `node` parses them with places kept,
+//! `schema` knows every key, `merge` and `set` join them with the command line, `plan` makes the choices.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ mod tests;
 pub use choose::Download;
 pub use keys::KEY_LIMIT;
 pub use source::{names, text};
-pub use values::{epoch, name as check_name};
+pub use values::name as check_name;
 
 /// What the command line changes in a recipe.
 #[derive(Debug, Clone, Default)]
@@ -127,4 +127,10 @@ pub struct Image {
     pub user: String,
     /// Working directory.
     pub workdir: String,
+}
+
+/// `SOURCE_DATE_EPOCH` in seconds since 1970, if it is set. Nothing else reads it.
+pub fn source_date_epoch() -> anyhow::Result<Option<i64>> {
+    let value = std::env::var_os("SOURCE_DATE_EPOCH");
+    values::epoch(value.as_deref().map(std::ffi::OsStr::to_string_lossy).as_deref()).map_err(crate::error::usage)
 }

@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn values_know_their_line() {
-        let text = "a = 1\n[system]\nlocale = \"C\"\n\n[packages]\ninclude = [\n  \"x\",\n  \"y\",\n]\n[[file]]\npath = \"/\"\n";
+        let text = "a = 1\n[system]\nlocale = \"C\"\n\n[packages]\ninclude = [\n  \"x\",\n  \"y\",\n]\n\
+                    [[file]]\npath = \"/\"\n";
         let node = Node::parse(text, &source()).expect("it is TOML");
         let line = |node: Option<&Node>| node.expect("it is there").origin.line;
         assert_eq!(line(node.get("a")), 1);

@@ -20,10 +20,12 @@ pub enum Kind {
     Map,
     /// A table.
     Table(&'static [Field]),
-    /// Tables in a list. With `by`, that key names an entry, and one of the same name is merged over the parent's.
+    /// Tables in a list.
     Entries {
-        /// The key that names an entry.
+        /// The key that names an entry. One of the same name as one of the parent's takes its place in the list.
         by: Option<&'static str>,
+        /// Whether it replaces that one, or is merged over it.
+        whole: bool,
         /// Keys of an entry.
         fields: &'static [Field],
     },
@@ -90,10 +92,11 @@ pub static OVERLAY: &[Field] = &[
     field("image", Kind::Table(IMAGE)),
 ];
 
-const REPOSITORIES: Kind = Kind::Entries { by: Some("name"), fields: REPOSITORY };
-const USERS: Kind = Kind::Entries { by: Some("name"), fields: USER };
-const FILES: Kind = Kind::Entries { by: Some("path"), fields: FILE };
-const SCRIPTS: Kind = Kind::Entries { by: None, fields: SCRIPT };
+const REPOSITORIES: Kind = Kind::Entries { by: Some("name"), whole: false, fields: REPOSITORY };
+const USERS: Kind = Kind::Entries { by: Some("name"), whole: false, fields: USER };
+// The content of one and the mode of another would make a file that nobody wrote.
+const FILES: Kind = Kind::Entries { by: Some("path"), whole: true, fields: FILE };
+const SCRIPTS: Kind = Kind::Entries { by: None, whole: true, fields: SCRIPT };
 
 static REPOSITORY: &[Field] = &[
     field("name", Kind::Text),
@@ -258,7 +261,7 @@ fn check_value(node: &Node, kind: Kind, path: &str, faults: &mut Faults) {
                 check_table(value, fields, &join(path, name), faults);
             }
         }
-        (Kind::Entries { by, fields }, Value::List(list)) => check_entries(list, by, fields, path, faults),
+        (Kind::Entries { by, fields, .. }, Value::List(list)) => check_entries(list, by, fields, path, faults),
         (Kind::Keys, Value::Table(_)) => check_table(node, REMOTE_KEY, path, faults),
         (Kind::Keys, Value::List(list)) => {
             for key in list {

@@ -19,8 +19,7 @@ pub struct Setting {
 impl Setting {
     /// Takes `KEY=VALUE` apart. KEY is a dotted key of TOML, so a part with dots of its own stands in quotes.
     pub fn parse(text: &str, origin_of: impl Fn(&str) -> Origin) -> anyhow::Result<Setting> {
-        let (key, raw) = split(text)
-            .ok_or_else(|| usage(format!("--set '{text}': write KEY=VALUE, as in --set system.timezone=UTC")))?;
+        let (key, raw) = split(text).ok_or_else(|| usage("--set: write KEY=VALUE, as in --set system.timezone=UTC"))?;
         let path = parse_key(key).ok_or_else(|| {
             usage(format!(
                 "--set: '{key}' is no key; write it dotted, as in system.timezone or file.\"/etc/motd\".mode"
@@ -80,7 +79,7 @@ impl Setting {
                 let known = table.get_mut(name).and_then(Node::table_mut);
                 self.set_named(known, fields, &full, rest)
             }
-            Kind::Entries { by, fields } => {
+            Kind::Entries { by, fields, .. } => {
                 let list = table
                     .entry(name.clone())
                     .or_insert_with(|| Node { value: Value::List(Vec::new()), origin: self.origin.clone() });
@@ -247,7 +246,7 @@ run = "true"
         ];
         for (text, path, expected) in cases {
             let recipe = set(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            let node = path.iter().fold(Some(&recipe), |node, key| node.and_then(|n| n.get(key)));
+            let node = path.iter().try_fold(&recipe, |node, key| node.get(key));
             assert_eq!(node.expect("it is set").to_toml().to_string(), expected, "{text}");
         }
     }

@@ -405,7 +405,8 @@ fn faults_name_file_line_and_key() {
 
 #[test]
 fn faults_of_the_command_line_name_the_option() {
-    let cases: [(&str, fn(&mut Overrides), &str); 12] = [
+    type Change = fn(&mut Overrides);
+    let cases: [(&str, Change, &str); 12] = [
         ("mini.toml:tow", |_| (), "unknown release 'tow'; did you mean 'two'? (there are one, two)"),
         ("mini.toml:one", |o| o.release = Some("two".into()), "two releases are asked for: one and two"),
         ("mini.toml", |o| o.variant = Some("cor".into()), "unknown variant 'cor'; did you mean 'core'?"),

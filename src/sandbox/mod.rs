@@ -199,3 +199,29 @@ fn said(output: &Output) -> String {
     let last = &lines[lines.len().saturating_sub(LINES)..];
     format!("; it said:\n    {}", last.join("\n    "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_the_end_of_what_was_said() {
+        let output = |stdout: &str, stderr: &str| Output { code: 1, stdout: stdout.into(), stderr: stderr.into() };
+        assert_eq!(said(&output("", " \n")), ", and said nothing");
+        assert_eq!(said(&output("a\n", "")), "; it said:\n    a");
+        let long: String = (0..100).map(|i| format!("line {i}\n")).collect();
+        let shown = said(&output("ignored", &long));
+        assert!(shown.ends_with("line 99") && shown.contains("line 80") && !shown.contains("line 79"), "{shown}");
+        assert!(!shown.contains("ignored"));
+    }
+
+    #[test]
+    fn binds_stay_below_run() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = Root::open(dir.path()).expect("it opens");
+        for inside in ["/etc/passwd", "/run/../etc", "run/x"] {
+            let error = Sandbox::new(&root, "true").bind("/etc/hosts", inside).output().expect_err("refused");
+            assert!(error.to_string().contains("only paths below /run"), "{error}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::CloneFlags;
@@ -15,6 +16,14 @@ use super::sys;
 
 /// Ids an image may use: 0 to 65535, of which 65534 is `nobody`.
 const IDS: u64 = 65_536;
+
+/// Whether [`enter`] made a user namespace.
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this program runs in a user namespace that it made itself.
+pub fn entered() -> bool {
+    ENTERED.load(Ordering::Relaxed)
+}
 
 /// Makes this process root in a user namespace of its own, if it is not root already. Must be called while the
 /// process has one thread.
@@ -73,6 +82,7 @@ pub fn enter() -> Result<()> {
     }
     nix::unistd::setresgid(0.into(), 0.into(), 0.into()).context("becoming root's group in the user namespace")?;
     nix::unistd::setresuid(0.into(), 0.into(), 0.into()).context("becoming root in the user namespace")?;
+    ENTERED.store(true, Ordering::Relaxed);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::check::{Check, Subject};
 use crate::clean::{is_documentation, is_foreign};
+use crate::root::Root;
 use crate::sandbox::Output;
 
 /// The checks of this family.
@@ -117,27 +118,65 @@ fn verify(subject: &Subject<'_>) -> Result<Vec<String>> {
     Ok(text.lines().filter(|l| !l.trim().is_empty()).filter_map(fault).collect())
 }
 
+/// Asks apt what it would fetch: it reads every source and its options, neither the network nor the indexes, and
+/// writes nothing as long as it has no place for its caches.
+const PRINT_URIS: [&str; 7] =
+    ["apt-get", "update", "--print-uris", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];
+
 fn sources(subject: &Subject<'_>) -> Result<Vec<String>> {
     if !subject.root.exists(APT) {
         return Ok(Vec::new());
     }
-    // It reads every source and its options, and neither the network nor the indexes.
-    let output = subject.run(&["apt-get", "indextargets", "--format", "$(SITE)|$(SIGNED_BY)"], &[])?;
+    let output = subject.run(&PRINT_URIS, &[])?;
     if output.code != 0 {
         return Ok(vec![format!("apt cannot read its sources ({}); correct /etc/apt/sources.list.d", said(&output))]);
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let targets: BTreeSet<&str> = text.lines().filter(|l| !l.is_empty()).collect();
-    if targets.is_empty() {
+    if !output.stdout.starts_with(b"'") {
         return Ok(vec!["apt has no sources, so nothing can be installed or updated; add a [[repository]]".into()]);
     }
-    // Signed-By is a list of paths and fingerprints, or a key itself, which begins with a line break.
-    let keys = targets.iter().filter_map(|t| t.split_once('|')).flat_map(|(_, by)| by.split([',', ' ']));
-    let keys: BTreeSet<&str> = keys.filter(|key| key.starts_with('/')).collect();
-    let missing = keys.into_iter().filter(|key| !subject.root.exists(key));
+    let missing = keys(subject.root)?.into_iter().filter(|key| !subject.root.exists(key));
     Ok(missing
         .map(|key| format!("the key {key} of apt's sources is missing; include the package that ships it"))
         .collect())
+}
+
+/// The key files that enabled sources name, sources.list(5). Fingerprints and keys written out are no files.
+fn keys(root: &Root) -> Result<BTreeSet<String>> {
+    let mut texts = vec![(false, root.read_text_if_there("etc/apt/sources.list")?.unwrap_or_default())];
+    for name in root.read_dir("etc/apt/sources.list.d")? {
+        let path = Path::new("etc/apt/sources.list.d").join(&name);
+        let is_deb822 = path.extension().is_some_and(|e| e == "sources");
+        if is_deb822 || path.extension().is_some_and(|e| e == "list") {
+            texts.push((is_deb822, root.read_text(path)?));
+        }
+    }
+    let mut values: Vec<&str> = Vec::new();
+    for (is_deb822, text) in &texts {
+        if *is_deb822 {
+            values.extend(deb822_keys(text))
+        } else {
+            values.extend(text.lines().filter_map(one_line_keys))
+        }
+    }
+    let files = values.iter().flat_map(|v| v.split([',', ' ', '\t'])).filter(|key| key.starts_with('/'));
+    Ok(files.map(ToString::to_string).collect())
+}
+
+/// The first line of `Signed-By` of every stanza that is not disabled.
+fn deb822_keys(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n\n").filter_map(move |stanza| {
+        let fields = stanza.lines().filter_map(|l| l.split_once(':'));
+        let value = |wanted: &str| {
+            fields.clone().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+        };
+        if value("Enabled").is_some_and(|v| ["no", "false", "0"].contains(&v)) { None } else { value("Signed-By") }
+    })
+}
+
+/// `signed-by` of a one-line source: `deb [arch=amd64 signed-by=/key] URI SUITE`.
+fn one_line_keys(line: &str) -> Option<&str> {
+    let options = line.strip_prefix("deb")?.split_once('[')?.1.split_once(']')?.0;
+    options.split_whitespace().find_map(|o| o.strip_prefix("signed-by="))
 }
 
 #[cfg(test)]
@@ -217,12 +256,23 @@ mod tests {
         let check = find(CHECKS, "apt/sources");
         let mut tree = tree();
         tree.file("usr/share/keyrings/a.gpg", "");
-        let site = "http://example.org/debian";
-        let keyed = format!("{site}|/usr/share/keyrings/a.gpg\n");
-        assert_eq!(look(check, &tree, says(&keyed)), [""; 0]);
-        assert_eq!(look(check, &tree, says(&format!("{site}|\n"))), [""; 0]);
-        let missing = look(check, &tree, says(&format!("{keyed}{site}|/usr/share/keyrings/b.gpg,ABCDEF\n")));
-        assert!(missing.len() == 1 && missing[0].contains("/usr/share/keyrings/b.gpg"), "{missing:?}");
+        let uris = says("'http://example.org/debian/dists/x/InRelease' example.org_debian_dists_x_InRelease 0\n");
+        assert_eq!(look(check, &tree, uris.clone()), [""; 0]);
+        let stanza = |key: &str| format!("Types: deb\nURIs: http://example.org\nSigned-By: {key}\n");
+        let both = format!("{}\nEnabled: no\n{}", stanza("/usr/share/keyrings/a.gpg"), stanza("/off.gpg"));
+        tree.file("etc/apt/sources.list.d/a.sources", &both).file("etc/apt/sources.list.d/a.save", &stanza("/no"));
+        tree.file("etc/apt/sources.list", "# deb [signed-by=/no.gpg] x\ndeb http://example.org x main\n");
+        assert_eq!(look(check, &tree, uris.clone()), [""; 0]);
+        tree.file("etc/apt/sources.list.d/b.sources", &stanza("/b.gpg ABCDEF"));
+        tree.file("etc/apt/sources.list.d/c.sources", &stanza("\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n /x"));
+        tree.file(
+            "etc/apt/sources.list.d/d.list",
+            "deb [arch=amd64 signed-by=/d.gpg,/e.gpg] http://example.org x main\n",
+        );
+        let missing = look(check, &tree, uris);
+        let keys = ["/b.gpg", "/d.gpg", "/e.gpg"];
+        assert_eq!(missing.len(), keys.len(), "{missing:?}");
+        assert!(missing.iter().zip(keys).all(|(fault, key)| fault.contains(key)), "{missing:?}");
         assert!(look(check, &tree, says(""))[0].contains("no sources"));
         let broken = fails(100, "E: Type 'debx' is not known\n");
         assert!(look(check, &tree, broken)[0].contains("Type 'debx'"));

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, anyhow};
 use super::archive::Control;
 use super::database::{self, ADMIN, Name};
 use super::order::Graph;
+use crate::context::Context;
 use crate::family::Fetched;
 use crate::root::Root;
 use crate::sandbox::{Output, Sandbox, TimedOut};
-use crate::ui::Ui;
 
 /// Services are not started while it exits with 101, invoke-rc.d(8).
 const POLICY: &str = "usr/sbin/policy-rc.d";
@@ -56,8 +56,8 @@ pub struct Packages<'p> {
 }
 
 /// Runs the preinsts, has dpkg unpack what only it can, and configures everything.
-pub fn configure(ui: &Ui, root: &Root, epoch: Option<i64>, packages: &Packages<'_>) -> Result<()> {
-    let stage = Stage { ui, root, epoch, packages };
+pub fn configure(context: &Context, root: &Root, epoch: Option<i64>, packages: &Packages<'_>) -> Result<()> {
+    let stage = Stage { context, root, epoch, packages };
     stage.link_awk()?;
     root.write(POLICY, POLICY_TEXT, 0o755)?;
     let start_stop = root.lstat(START_STOP)?.is_some();
@@ -80,7 +80,7 @@ pub fn configure(ui: &Ui, root: &Root, epoch: Option<i64>, packages: &Packages<'
 }
 
 struct Stage<'a> {
-    ui: &'a Ui,
+    context: &'a Context,
     root: &'a Root,
     epoch: Option<i64>,
     packages: &'a Packages<'a>,
@@ -100,7 +100,9 @@ impl Stage<'_> {
 
     fn sandbox(&self, program: &str) -> Sandbox<'_> {
         // As debootstrap: what debconf would have asked counts as asked.
-        let sandbox = Sandbox::new(self.root, program).env("DEBCONF_NONINTERACTIVE_SEEN", "true");
+        let sandbox = Sandbox::new(self.root, program)
+            .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
+            .time_limit(self.context.time_limit);
         match self.epoch {
             Some(epoch) => sandbox.epoch(epoch),
             None => sandbox,
@@ -215,7 +217,7 @@ impl Stage<'_> {
         let output =
             sandbox.output().map_err(|error| timed_out(error, last_package)).with_context(|| what.to_owned())?;
         for line in String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with("Setting up ")) {
-            self.ui.detail(line);
+            self.context.ui.detail(line);
         }
         if output.code != 0 {
             return Err(dpkg_failed(&output)).with_context(|| what.to_owned());

@@ -100,7 +100,7 @@ fn control_file(tar: impl Read) -> Result<Paragraph> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn member(name: &str, data: &[u8]) -> Vec<u8> {

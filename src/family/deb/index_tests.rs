@@ -71,3 +71,27 @@ fn damage_in_the_compression_is_an_error() {
     let error = Index::read(cut, Codec::Zstd, None, "test", 1).expect_err("it is cut");
     assert!(format!("{error:#}").contains("unpacking"), "{error:#}");
 }
+
+/// `MKBASE_TEST_INDEXES` names a folder of real `Packages.xz` files; prints how long each takes.
+#[test]
+#[ignore = "needs indexes of a real archive, see its comment"]
+fn real_indexes_are_read_fast() {
+    let folder = std::env::var_os("MKBASE_TEST_INDEXES").expect("MKBASE_TEST_INDEXES is set");
+    for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("an entry").path();
+        for threads in [1, 2] {
+            let start = std::time::Instant::now();
+            let index = Index::open(&path, Codec::Xz, None, "real", threads).expect("it is valid");
+            let read = start.elapsed();
+            let sources = [super::super::pool::Source { repository: Some(0), priority: 500, index }];
+            let pool = super::super::pool::Pool::new(&sources, "amd64", &Default::default()).expect("it is valid");
+            let name = path.display();
+            let kept = sources[0].index.text.len();
+            eprintln!(
+                "{name}: {} packages, {kept} bytes kept; {threads} threads: read in {read:?}, pool in {:?}",
+                pool.len(),
+                start.elapsed() - read
+            );
+        }
+    }
+}

@@ -71,8 +71,8 @@ pub static STEPS: &[Step] = &[
     },
     Step {
         name: "build/debootstrap",
-        sentence: "The folder that debootstrap works in.",
-        run: |c| c.remove_unowned("debootstrap"),
+        sentence: "The folder that debootstrap works in, and the fstab it writes, which says nothing.",
+        run: debootstrap,
     },
 ];
 
@@ -206,6 +206,16 @@ fn apt_configuration(cleaner: &mut Cleaner<'_>) -> Result<()> {
     cleaner.remove_unowned_content("etc/apt/auth.conf.d")
 }
 
+fn debootstrap(cleaner: &mut Cleaner<'_>) -> Result<()> {
+    const FSTAB: &str = "etc/fstab";
+    cleaner.remove_unowned("debootstrap")?;
+    if cleaner.root.read_text_if_there(FSTAB)?.is_some_and(|text| text.trim() == "# UNCONFIGURED FSTAB FOR BASE SYSTEM")
+    {
+        cleaner.remove_unowned(FSTAB)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +286,15 @@ mod tests {
         assert_eq!(tree.text("sbin/initctl"), "real");
         assert!(!tree.has("sbin/initctl.distrib") && tree.has("usr/bin/own.distrib"));
         assert_eq!(tree.text(DIVERSIONS), others);
+    }
+
+    #[test]
+    fn only_the_fstab_that_says_nothing_goes() {
+        let mut tree = Tree::new();
+        tree.file("etc/fstab", "# UNCONFIGURED FSTAB FOR BASE SYSTEM\ntmpfs /tmp tmpfs\n");
+        assert_eq!(tree.step(STEPS, "build/debootstrap"), [""; 0]);
+        tree.file("etc/fstab", "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n");
+        assert_eq!(tree.step(STEPS, "build/debootstrap"), ["etc/fstab"]);
     }
 
     #[test]

@@ -1,42 +1,95 @@
 //! Debian, Ubuntu and what descends from them.
 
-pub mod archive;
-pub mod checks;
-pub mod claims;
-pub mod codec;
-pub mod configure;
-pub mod container;
-pub mod control;
-pub mod database;
-pub mod debfile;
-pub mod debootstrap;
-mod explain;
-pub mod extended;
-pub mod index;
-pub mod installed;
-pub mod leftovers;
-pub mod locale;
-pub mod members;
-pub mod native;
-pub mod order;
-pub mod place;
-pub mod pool;
-pub mod relation;
-pub mod release;
-pub mod repository;
-pub mod resolve;
-mod sat;
-pub mod solve;
-pub mod sources;
-pub mod sshd;
-pub mod suite;
-pub mod unpack;
-pub mod version;
-pub mod wanted;
+use anyhow::Result;
 
+use crate::check::Check;
+use crate::clean::Step;
+use crate::context::Context;
+use crate::family::{Engine, Family, Fetched, Installed, Owners};
+use crate::lock::Lock;
+use crate::plan::Plan;
+use crate::root::Root;
+
+mod archive;
 #[cfg(test)]
 mod archive_tests;
+mod checks;
+mod claims;
+mod codec;
+mod configure;
+mod container;
+mod control;
+pub mod database;
 #[cfg(test)]
 mod deb_maker;
+mod debfile;
+mod debootstrap;
+mod explain;
+mod extended;
+mod index;
+mod installed;
+mod leftovers;
+mod locale;
+mod members;
+mod native;
+mod order;
+mod place;
+mod pool;
+mod relation;
+mod release;
+mod repository;
+mod resolve;
+mod sat;
+mod solve;
+mod sources;
+mod sshd;
+mod suite;
+mod unpack;
 #[cfg(test)]
 mod unpack_tests;
+mod version;
+mod wanted;
+
+/// The deb family.
+#[derive(Debug, Clone, Copy)]
+pub struct Deb {
+    /// What installs the packages.
+    pub engine: Engine,
+}
+
+impl Family for Deb {
+    fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock> {
+        resolve::resolve(context, plan)
+    }
+
+    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+        match self.engine {
+            Engine::Native => native::bootstrap(context, plan, packages, root),
+            Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
+        }
+    }
+
+    fn installed(&self, root: &Root) -> Result<Vec<Installed>> {
+        installed::installed(root)
+    }
+
+    fn owners(&self, root: &Root) -> Result<Owners> {
+        installed::owners(root)
+    }
+
+    fn configure_repositories(&self, plan: &Plan, root: &Root) -> Result<()> {
+        sources::configure_repositories(plan, root)
+    }
+
+    fn make_locale(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+        locale::make_locale(context, plan, packages, root)
+    }
+
+    fn clean_steps(&self) -> &'static [Step] {
+        leftovers::STEPS
+    }
+
+    fn checks(&self) -> &'static [Check] {
+        checks::CHECKS
+    }
+}

@@ -61,7 +61,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
         .map(|i| (*i, debs[*i].control()))
         .collect();
     let set = Packages { names: &names, graph: &graph, order: &order, preinsts: &preinsts, for_dpkg };
-    configure(&context.ui, root, plan.epoch, &set)?;
+    configure(context, root, plan.epoch, &set)?;
     extended::write(plan, &packages, &graph, root)?;
     step.done(format_args!("{} packages", debs.len()));
     Ok(())

@@ -17,6 +17,8 @@ pub type Id = u32;
 pub struct Source {
     /// Place of the repository in the plan; none for in-house files.
     pub repository: Option<usize>,
+    /// Versions of a source with a higher priority go before all others (`apt_preferences(5)`).
+    pub priority: u16,
     /// Its packages.
     pub index: Index,
 }
@@ -28,6 +30,7 @@ pub struct Candidate<'a> {
     pub package: Package<'a>,
     /// Place of its repository in the plan; none for an in-house file.
     pub repository: Option<usize>,
+    priority: u16,
 }
 
 /// All candidates.
@@ -40,16 +43,16 @@ pub struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    /// Chooses the candidates of all sources for one architecture: an in-house file before everything else, else the
-    /// highest version, and of equal ones that of the first source, as apt with its default pins. `pinned` names
-    /// versions that were asked for.
+    /// Chooses the candidates of all sources for one architecture: an in-house file before everything else, then as apt
+    /// does the source with the highest priority, the highest version, the first source. `pinned` names versions that
+    /// were asked for: others of those packages are left out.
     pub fn new(sources: &'a [Source], native: &'a str, pinned: &HashMap<&str, &str>) -> Result<Pool<'a>> {
         let size = sources.iter().map(|source| source.index.packages().len()).sum();
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(size);
         let mut names: HashMap<&'a str, Id> = HashMap::with_capacity(size);
         for source in sources {
             for package in source.index.packages().filter(|p| p.arch() == native || p.arch() == "all") {
-                let candidate = Candidate { package, repository: source.repository };
+                let candidate = Candidate { package, repository: source.repository, priority: source.priority };
                 if pinned.get(package.name()).is_some_and(|v| version::compare(v, package.version()).is_ne()) {
                     continue;
                 }
@@ -63,7 +66,11 @@ impl<'a> Pool<'a> {
                         let better = match (old.repository, candidate.repository) {
                             (None, Some(_)) => false,
                             (Some(_), None) => true,
-                            _ => version::compare(package.version(), old.package.version()).is_gt(),
+                            _ => candidate
+                                .priority
+                                .cmp(&old.priority)
+                                .then_with(|| version::compare(package.version(), old.package.version()))
+                                .is_gt(),
                         };
                         if better {
                             *old = candidate;
@@ -187,7 +194,7 @@ mod tests {
 
     fn source(repository: Option<usize>, text: &str) -> Source {
         let full = text.replace("Package:", "Architecture: amd64\nPackage:");
-        Source { repository, index: Index::parse(&full, "test").expect("it is valid") }
+        Source { repository, priority: 500, index: Index::parse(&full, "test").expect("it is valid") }
     }
 
     fn names(pool: &Pool<'_>, relation: &str) -> Vec<String> {
@@ -212,9 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn a_source_of_lower_priority_is_used_for_what_no_other_has() {
+        let low = |text| Source { priority: 100, ..source(Some(0), text) };
+        let sources = [
+            low("Package: a\nVersion: 9\n\nPackage: b\nVersion: 1\n"),
+            source(Some(1), "Package: a\nVersion: 1\n"),
+            low("Package: a\nVersion: 10\n"),
+        ];
+        let version = |pins: &HashMap<&str, &str>, name: &str| {
+            let pool = Pool::new(&sources, "amd64", pins).expect("it is valid");
+            pool.find(name).map(|id| pool.get(id).package.version().to_owned())
+        };
+        assert_eq!(version(&HashMap::new(), "a").as_deref(), Some("1"));
+        assert_eq!(version(&HashMap::new(), "b").as_deref(), Some("1"));
+        assert_eq!(version(&HashMap::from([("a", "9")]), "a").as_deref(), Some("9"));
+    }
+
+    #[test]
     fn other_architectures_are_left_out() {
         let sources = [Source {
             repository: Some(0),
+            priority: 500,
             index: Index::parse(
                 "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n",
                 "test",

@@ -8,6 +8,13 @@ use jiff::fmt::rfc2822::DateTimeParser;
 
 use super::control::Paragraph;
 
+/// What apt gives an archive of which nothing is said.
+const PRIORITY: u16 = 500;
+/// What apt gives an archive like backports, that is used for upgrades of what came from it.
+const PRIORITY_UPGRADES: u16 = 100;
+/// What apt gives an archive like experimental.
+const PRIORITY_NOT_AUTOMATIC: u16 = 1;
+
 /// A file named in a `Release`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -36,6 +43,9 @@ pub struct Release {
     pub architectures: Vec<String>,
     /// `No-Support-for-Architecture-all: Packages`: packages for every architecture stand in each one's index.
     pub all_in_each: bool,
+    /// Versions of other repositories go before its own, whatever their number: 500 for most, less with
+    /// `NotAutomatic`, as in `apt_preferences(5)`.
+    pub priority: u16,
     /// The `SHA256` section: path below the `Release` to hash and size.
     pub files: BTreeMap<String, Listed>,
 }
@@ -45,6 +55,7 @@ impl Release {
     pub fn parse(text: &str) -> Result<Release> {
         let fields = Paragraph::parse(text)?;
         let word = |name: &str| fields.get(name).filter(|v| !v.is_empty()).map(str::to_owned);
+        let yes = |name: &str| fields.get(name).is_some_and(|v| v.eq_ignore_ascii_case("yes"));
         let words = |name: &str| -> Vec<String> {
             fields.get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
         };
@@ -54,10 +65,15 @@ impl Release {
             codename: word("Codename"),
             date: date("Date").transpose()?,
             valid_until: date("Valid-Until").transpose()?,
-            by_hash: fields.get("Acquire-By-Hash").is_some_and(|v| v.eq_ignore_ascii_case("yes")),
+            by_hash: yes("Acquire-By-Hash"),
             components: words("Components"),
             architectures: words("Architectures"),
             all_in_each: words("No-Support-for-Architecture-all").iter().any(|w| w == "Packages"),
+            priority: match (yes("NotAutomatic"), yes("ButAutomaticUpgrades")) {
+                (false, _) => PRIORITY,
+                (true, true) => PRIORITY_UPGRADES,
+                (true, false) => PRIORITY_NOT_AUTOMATIC,
+            },
             files: files(fields.get("SHA256").unwrap_or_default())?,
         })
     }
@@ -138,6 +154,18 @@ mod tests {
         assert!(!release.has_component("updates") && !release.has_component("non-free"));
         let listed = &release.files["main/binary-amd64/Packages.xz"];
         assert_eq!((listed.sha256.as_str(), listed.size), (HASH, 12));
+    }
+
+    #[test]
+    fn backports_stand_back() {
+        for (text, priority) in [
+            ("Suite: x\n", 500),
+            ("NotAutomatic: yes\n", 1),
+            ("NotAutomatic: yes\nButAutomaticUpgrades: yes\n", 100),
+            ("NotAutomatic: no\nButAutomaticUpgrades: yes\n", 500),
+        ] {
+            assert_eq!(Release::parse(text).expect(text).priority, priority, "{text}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Contents {
     pub date: i64,
     /// SHA-256 of the `InRelease`, or of the `Release` where the signature stands beside it.
     pub sha256: String,
+    /// How its versions stand to those of others, see [`Release::priority`].
+    pub priority: u16,
     /// Its packages.
     pub indexes: Vec<Index>,
 }
@@ -51,7 +53,7 @@ fn read_it(context: &Context, repository: &Repository, arch: &str, now: i64) -> 
             .collect();
         threads.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
-    Ok(Contents { date, sha256, indexes })
+    Ok(Contents { date, sha256, priority: release.priority, indexes })
 }
 
 /// The result of a thread; a panic in it is passed on.

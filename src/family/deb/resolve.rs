@@ -84,7 +84,8 @@ fn epoch(plan: &Plan, repositories: &[LockedRepository]) -> Result<i64> {
 
 fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Vec<LockedRepository>, Vec<Source>) {
     let mut repositories = Vec::new();
-    let mut sources: Vec<Source> = files.into_iter().map(|index| Source { repository: None, index }).collect();
+    let mut sources: Vec<Source> =
+        files.into_iter().map(|index| Source { repository: None, priority: 0, index }).collect();
     for (place, (repository, contents)) in plan.repositories.iter().zip(contents).enumerate() {
         repositories.push(LockedRepository {
             name: repository.name.clone(),
@@ -94,7 +95,7 @@ fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Ve
             index: contents.sha256,
         });
         let indexes = contents.indexes.into_iter();
-        sources.extend(indexes.map(|index| Source { repository: Some(place), index }));
+        sources.extend(indexes.map(|index| Source { repository: Some(place), priority: contents.priority, index }));
     }
     (repositories, sources)
 }
@@ -111,6 +112,7 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
         }
         let mut control = file.control;
         let name = control.required("Package").with_context(place)?.to_owned();
+        control.required("Version").with_context(place)?;
         let package_arch = control.required("Architecture").with_context(place)?;
         if package_arch != arch && package_arch != "all" {
             return Err(usage(format!("{}: it is for {package_arch}, and the image is for {arch}", place())));

@@ -53,7 +53,7 @@ fn package(name: &str, version: &str, fields: &str) -> String {
 
 fn contents(date: i64, packages: &[String]) -> Contents {
     let index = Index::parse(&packages.concat(), "Packages").expect("it is valid");
-    Contents { date, sha256: "22".repeat(32), indexes: vec![index] }
+    Contents { date, sha256: "22".repeat(32), priority: 500, indexes: vec![index] }
 }
 
 fn lock(plan: &Plan, contents: Vec<Contents>) -> Result<Lock> {
@@ -189,7 +189,7 @@ fn in_house_files_go_before_the_repositories() {
     };
     refused("b.deb", "Package: agent\nVersion: 2\nArchitecture: all\n", "both of the package agent");
     refused("c.deb", "Package: c\nVersion: 2\nArchitecture: arm64\n", "it is for arm64");
-    refused("d.deb", "Package: d\nArchitecture: all\n", "Version");
+    refused("d.deb", "Package: d\nArchitecture: all\n", "agents/d.deb: the field Version is missing");
     refused("e.deb", "Package: e\nVersion: 1\n", "Architecture is missing");
 }
 

@@ -305,7 +305,7 @@ mod tests {
         for _ in 0..2000 {
             let clauses: Vec<Vec<i32>> = (0..20 + random(25))
                 .map(|_| {
-                    let literal = |n: u64| if n % 2 == 0 { (n / 2 + 1) as i32 } else { -((n / 2 + 1) as i32) };
+                    let literal = |n: u64| if n.is_multiple_of(2) { (n / 2 + 1) as i32 } else { -((n / 2 + 1) as i32) };
                     (0..1 + random(4).max(1)).map(|_| literal(random(2 * u64::from(VARIABLES - 1)))).collect()
                 })
                 .collect();

@@ -45,6 +45,7 @@ fn answers_are_those_of_apt() {
         .enumerate()
         .map(|(at, path)| Source {
             repository: Some(at),
+            priority: 500,
             index: Index::open(&PathBuf::from(path), Codec::Plain, None, path, 1).expect("the list is valid"),
         })
         .collect();

@@ -13,7 +13,7 @@ fn sources(packages: &[&str]) -> Vec<Source> {
             format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\n")
         })
         .collect();
-    vec![Source { repository: Some(0), index: Index::parse(&text, "test").expect("it is valid") }]
+    vec![Source { repository: Some(0), priority: 500, index: Index::parse(&text, "test").expect("it is valid") }]
 }
 
 fn try_solve(packages: &[&str], wanted: &[&str], excluded: &[&str]) -> Result<String> {

@@ -107,8 +107,10 @@ pub fn wanted_indexes(release: &Release, repository: &Repository, arch: &str) ->
         }
         let path = format!("{component}/binary-{arch}/Packages");
         let own = listed(release, path.clone());
-        // Where packages for all architectures are not in each one's index, they have one of their own.
-        let all = if release.all_in_each { None } else { listed(release, format!("{component}/binary-all/Packages")) };
+        // Where packages for all architectures are not in each one's index, they have one of their own. As for apt it
+        // counts only if the release names the architecture: Debian's security archive lists a stale one.
+        let separate = !release.all_in_each && release.architectures.iter().any(|a| a == "all");
+        let all = if separate { listed(release, format!("{component}/binary-all/Packages")) } else { None };
         if own.is_none() && all.is_none() {
             return Err(no_index(repository, &path));
         }

@@ -165,9 +165,14 @@ mod tests {
     fn sources() -> Vec<Source> {
         let text = |text: &str| text.replace("Version:", "Architecture: amd64\nVersion:");
         vec![
-            Source { repository: Some(0), index: Index::parse(&text(TEXT), "test").expect("it is valid") },
+            Source {
+                repository: Some(0),
+                priority: 500,
+                index: Index::parse(&text(TEXT), "test").expect("it is valid"),
+            },
             Source {
                 repository: None,
+                priority: 500,
                 index: Index::parse(&text("Package: agent\nVersion: 1\n"), "test").expect("it is valid"),
             },
         ]

@@ -1,0 +1,411 @@
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use sha2::{Digest as _, Sha256};
+
+use super::testserver::{Reply, Request, Server};
+use super::*;
+
+fn settings() -> Settings {
+    Settings {
+        connect: Duration::from_secs(5),
+        stall: Duration::from_millis(200),
+        attempts: 3,
+        backoff: Duration::from_millis(5),
+        longest_pause: Duration::from_millis(50),
+    }
+}
+
+struct Case {
+    folder: tempfile::TempDir,
+    fetcher: Fetcher,
+}
+
+fn case() -> Case {
+    case_in_environment(|_| None)
+}
+
+fn case_in_environment(env: impl Fn(&str) -> Option<String>) -> Case {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fetcher = Fetcher::with_environment(&folder.path().join("cache"), 1, settings(), env).expect("a fetcher");
+    Case { folder, fetcher }
+}
+
+impl Case {
+    /// Fetches, and checks what holds however it ends: nothing half is left, and the progress adds up.
+    fn fetch(&self, file: &Remote) -> Result<Vec<u8>> {
+        let told = AtomicU64::new(0);
+        let result = self.fetcher.fetch(file, &|n| {
+            told.fetch_add(n, Ordering::Relaxed);
+        });
+        let halves = self.folder.path().join("cache/sha256/tmp");
+        assert_eq!(halves.read_dir().map_or(0, Iterator::count), 0, "half files are left");
+        let path = result?;
+        assert_eq!(told.load(Ordering::Relaxed), file.size, "progress");
+        Ok(std::fs::read(path).expect("readable"))
+    }
+
+    fn entries(&self) -> usize {
+        let store = self.folder.path().join("cache/sha256");
+        let Ok(folders) = store.read_dir() else { return 0 };
+        folders.flatten().map(|f| f.path().read_dir().map_or(0, Iterator::count)).sum()
+    }
+}
+
+fn content() -> Vec<u8> {
+    (0..300_000u32).flat_map(|i| (i % 65_521).to_le_bytes()).collect()
+}
+
+fn remote(content: &[u8], urls: &[String]) -> Remote {
+    let sha256 = Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+    Remote { urls: urls.to_vec(), sha256, size: content.len() as u64, name: "thing 1.0 (amd64)".into() }
+}
+
+fn message(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+}
+
+#[test]
+fn second_time_from_the_cache() {
+    let server = Server::start(|_| Reply::ok(&content()));
+    let case = case();
+    let file = remote(&content(), &[format!("{}/a", server.url)]);
+    assert_eq!(case.fetch(&file).expect("fetched"), content());
+    assert_eq!(case.fetch(&file).expect("cached"), content());
+    assert_eq!(server.requests().len(), 1);
+    let agent = format!("mkbase/{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(server.requests()[0].header("user-agent"), Some(agent.as_str()));
+}
+
+#[test]
+fn damaged_cache_entry_is_fetched_again() {
+    let server = Server::start(|_| Reply::ok(b"content"));
+    let case = case();
+    let file = remote(b"content", &[format!("{}/a", server.url)]);
+    case.fetch(&file).expect("fetched");
+    let path = case.fetcher.fetch(&file, &|_| ()).expect("cached");
+    std::fs::write(&path, b"c0ntent").expect("damages");
+    assert_eq!(case.fetch(&file).expect("fetched again"), b"content");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn faults_that_pass() {
+    type Fault = fn(&Request) -> Reply;
+    let faults: [(&str, Fault); 9] = [
+        ("503", |_| Reply::status(503)),
+        ("429 with Retry-After", |_| Reply::status(429).with("Retry-After", "3600")),
+        ("500", |_| Reply::status(500)),
+        ("no answer", |_| Reply::ok(&content()).unsized_body().cut(0)),
+        ("cut", |_| Reply::ok(&content()).cut(200_000)),
+        ("cut without a length", |_| Reply::ok(&content()).unsized_body().cut(200_000)),
+        ("stall", |_| Reply::ok(&content()).stall(200_000)),
+        ("stall at once", |_| Reply::ok(&content()).stall(0)),
+        ("too short", |_| Reply::ok(&content()[..1000])),
+    ];
+    for (name, fault) in faults {
+        let server = Server::start(move |r| match (r.before, r.offset()) {
+            (0, _) => fault(r),
+            (_, Some(offset)) => Reply::part(&content(), offset),
+            (_, None) => Reply::ok(&content()),
+        });
+        let case = case();
+        let file = remote(&content(), &[format!("{}/a", server.url)]);
+        assert_eq!(case.fetch(&file).expect(name), content(), "{name}");
+        assert_eq!(server.requests().len(), 2, "{name}");
+    }
+}
+
+#[test]
+fn faults_that_stay() {
+    type Fault = fn(&Request) -> Reply;
+    let faults: [(&str, Fault, usize, &str); 11] = [
+        ("503", |_| Reply::status(503), 3, "tried 3 times"),
+        ("stall", |_| Reply::ok(&content()).stall(10), 3, "sent nothing for 0.2 s"),
+        ("too short", |_| Reply::ok(&content()[..10]), 3, "ended after 10 of 1200000 bytes"),
+        ("404", |_| Reply::status(404), 1, "not found"),
+        ("410", |_| Reply::status(410), 1, "not found"),
+        ("403", |_| Reply::status(403), 1, "refuses (403"),
+        ("401", |_| Reply::status(401), 1, "password"),
+        ("too long", |_| Reply::ok(&[content(), vec![0]].concat()), 1, "longer than the 1200000 bytes"),
+        ("endless", |_| Reply::ok(&content().repeat(3)).unsized_body(), 1, "longer than the 1200000 bytes"),
+        ("wrong content", |_| Reply::ok(&vec![0; content().len()]), 1, "does not match"),
+        ("redirect to nowhere", |_| Reply::status(302), 1, "no Location"),
+    ];
+    for (name, fault, requests, words) in faults {
+        let server = Server::start(fault);
+        let case = case();
+        let file = remote(&content(), &[format!("{}/a", server.url.replace("://", "://user:secret@"))]);
+        let error = case.fetch(&file).expect_err(name);
+        let text = message(&error);
+        assert_eq!(server.requests().len(), requests, "{name}: {text}");
+        assert!(text.contains(words), "{name}: {text}");
+        assert!(text.contains(&format!("{}/a", server.url)), "{name}: {text}");
+        assert!(text.contains("thing 1.0 (amd64)"), "{name}: {text}");
+        assert!(!text.contains("secret"), "{name}: {text}");
+        let absent = error.chain().any(|e| e.is::<FetchError>());
+        assert_eq!(absent, name == "404" || name == "410", "{name}");
+        assert_eq!(case.entries(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_was() {
+    let server = Server::start(|r| match r.offset() {
+        None => Reply::ok(&content()).cut(500_000),
+        Some(offset) if r.before < 2 => Reply::part(&content(), offset).cut(300_000),
+        Some(offset) => Reply::part(&content(), offset),
+    });
+    let case = case();
+    let file = remote(&content(), &[format!("{}/a", server.url)]);
+    assert_eq!(case.fetch(&file).expect("fetched"), content());
+    let offsets: Vec<_> = server.requests().iter().map(Request::offset).collect();
+    assert_eq!(offsets, [None, Some(500_000), Some(800_000)]);
+}
+
+#[test]
+fn servers_that_cannot_resume() {
+    type Answer = fn(usize) -> Reply;
+    let answers: [(&str, Answer, usize); 3] = [
+        ("the whole file", |_| Reply::ok(&content()), 2),
+        ("416", |_| Reply::status(416), 3),
+        ("another part", |offset| Reply::part(&content(), offset - 1), 3),
+    ];
+    for (name, answer, requests) in answers {
+        let server = Server::start(move |r| match (r.before, r.offset()) {
+            (0, _) => Reply::ok(&content()).cut(500_000),
+            (_, Some(offset)) => answer(offset),
+            (_, None) => Reply::ok(&content()),
+        });
+        let case = case();
+        let file = remote(&content(), &[format!("{}/a", server.url)]);
+        assert_eq!(case.fetch(&file).expect(name), content(), "{name}");
+        assert_eq!(server.requests().len(), requests, "{name}");
+    }
+}
+
+#[test]
+fn a_part_of_another_file_means_starting_over() {
+    let server = Server::start(|r| match (r.before, r.offset()) {
+        (0, _) => Reply::ok(&vec![7; content().len()]).cut(500_000),
+        (_, Some(offset)) => Reply::part(&content(), offset),
+        (_, None) => Reply::ok(&content()),
+    });
+    let case = case();
+    let file = remote(&content(), &[format!("{}/a", server.url)]);
+    assert_eq!(case.fetch(&file).expect("fetched"), content());
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn progress_renews_the_attempts() {
+    // Each attempt brings 1.2 MB: more attempts than are allowed in a row.
+    let big = content().repeat(6);
+    let server = Server::start(|r| {
+        let big = content().repeat(6);
+        match r.offset() {
+            None => Reply::ok(&big).cut(1_200_000),
+            Some(offset) => Reply::part(&big, offset).cut(1_200_000),
+        }
+    });
+    let case = case();
+    assert_eq!(case.fetch(&remote(&big, std::slice::from_ref(&server.url))).expect("fetched"), big);
+    assert_eq!(server.requests().len(), 6);
+}
+
+#[test]
+fn addresses_are_tried_in_turn() {
+    let server = Server::start(|r| match r.target.as_str() {
+        "/good" => Reply::ok(b"content"),
+        "/wrong" => Reply::ok(b"c0ntent"),
+        "/long" => Reply::ok(b"content and more"),
+        "/busy" => Reply::status(503),
+        _ => Reply::status(404),
+    });
+    let case = case();
+    let urls = |paths: &[&str]| paths.iter().map(|p| format!("{}/{p}", server.url)).collect::<Vec<_>>();
+    for first in ["absent", "wrong", "long", "busy"] {
+        let case = self::case();
+        assert_eq!(case.fetch(&remote(b"content", &urls(&[first, "good"]))).expect(first), b"content");
+    }
+    let error = case.fetch(&remote(b"content", &urls(&["a", "b"]))).expect_err("both are absent");
+    assert!(matches!(error.downcast_ref(), Some(FetchError::NotFound { url }) if url.ends_with("/b")), "{error:#}");
+    let error = case.fetch(&remote(b"content", &urls(&["a", "wrong"]))).expect_err("one is wrong");
+    assert!(error.downcast_ref::<FetchError>().is_none());
+    assert!(message(&error).contains("/a: not found; ") && message(&error).contains("does not match"), "{error:#}");
+}
+
+#[test]
+fn refused_connections() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let error = case().fetcher.get(&format!("http://u:secret@127.0.0.1:{port}/x"), 10).expect_err("nobody listens");
+    let text = message(&error);
+    assert!(
+        text.contains("connection refused") && text.contains("tried 3 times") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[test]
+fn redirects() {
+    let other = Server::start(|_| Reply::ok(b"content"));
+    let there = other.url.clone();
+    let server = Server::start(move |r| match r.target.as_str() {
+        "/near" => Reply::redirect("content"),
+        "/far" => Reply::redirect(&format!("{there}/x")),
+        "/circle" => Reply::redirect("/elcric"),
+        "/elcric" => Reply::redirect("/circle"),
+        "/leak" => Reply::redirect("http://a:hidden@127.0.0.1:1/x?sig=hidden"),
+        "/file" => Reply::redirect("file:///etc/passwd"),
+        "/content" => Reply::ok(b"content"),
+        path => Reply::redirect(&format!("{path}x")),
+    });
+    let case = case();
+    let get = |path: &str| {
+        let url = format!("{}{path}", server.url.replace("://", "://user:secret@"));
+        case.fetcher.get(&url, 100).map_err(|e| message(&e))
+    };
+    assert_eq!(get("/near").expect("a redirect on the same host"), b"content");
+    let authorized = |requests: Vec<Request>| requests.iter().filter(|r| r.header("authorization").is_some()).count();
+    assert_eq!(authorized(server.requests()), 2);
+    assert_eq!(server.requests()[0].header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
+    assert_eq!(get("/far").expect("a redirect to another host"), b"content");
+    assert_eq!(authorized(other.requests()), 0, "credentials go to their own host only");
+    for (path, words) in [
+        ("/circle", "in a circle"),
+        ("/endless", "too many redirects"),
+        ("/leak", "redirected to http://127.0.0.1:1/x?…"),
+        ("/file", "not supported"),
+    ] {
+        let text = get(path).expect_err(path);
+        assert!(text.contains(words), "{path}: {text}");
+        assert!(!text.contains("secret") && !text.contains("hidden"), "{path}: {text}");
+    }
+}
+
+#[test]
+fn small_files() {
+    let server = Server::start(|r| match r.target.as_str() {
+        "/index" => Reply::ok(b"0123456789"),
+        "/unsized" => Reply::ok(b"0123456789").unsized_body(),
+        "/flaky" if r.before == 0 => Reply::ok(b"0123456789").cut(3),
+        "/flaky" => Reply::ok(b"0123456789"),
+        _ => Reply::status(404),
+    });
+    let case = case();
+    let get = |path: &str, limit| case.fetcher.get(&format!("{}{path}", server.url), limit);
+    for path in ["/index", "/unsized", "/flaky"] {
+        assert_eq!(get(path, 10).expect(path), b"0123456789", "{path}");
+        assert!(message(&get(path, 9).expect_err(path)).contains("longer than 9 bytes"));
+    }
+    assert!(matches!(get("/none", 9).expect_err("absent").downcast_ref(), Some(FetchError::NotFound { .. })));
+    assert_eq!(case.entries(), 0);
+}
+
+#[test]
+fn local_files() {
+    let case = case();
+    let path = case.folder.path().join("a b");
+    std::fs::write(&path, content()).expect("writes");
+    let url = format!("file://{}/a%20b", case.folder.path().display());
+    assert_eq!(case.fetcher.get(&url, 2_000_000).expect("there"), content());
+    assert!(case.fetcher.get(&url, 10).is_err());
+    assert_eq!(case.fetch(&remote(&content(), std::slice::from_ref(&url))).expect("there"), content());
+    let wrong = case.fetch(&remote(b"other", std::slice::from_ref(&url))).expect_err("another file");
+    assert!(message(&wrong).contains("longer than the 5 bytes"));
+    let absent = case.fetcher.get(&format!("{url}x"), 10).expect_err("absent");
+    assert!(matches!(absent.downcast_ref(), Some(FetchError::NotFound { .. })));
+    assert!(case.fetcher.get(&format!("file://{}", case.folder.path().display()), 10).is_err());
+}
+
+#[test]
+fn many_files_in_parallel_over_few_connections() {
+    let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let seen = Arc::clone(&running);
+    let server = Server::start(move |r| {
+        seen.1.fetch_max(seen.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(5));
+        seen.0.fetch_sub(1, Ordering::SeqCst);
+        Reply::ok(r.target.as_bytes())
+    });
+    let case = case();
+    let files: Vec<Remote> =
+        (0..60).map(|i| remote(format!("/{i}").as_bytes(), &[format!("{}/{i}", server.url)])).collect();
+    let told = AtomicU64::new(0);
+    let paths = case
+        .fetcher
+        .fetch_all(&files, &|n| {
+            told.fetch_add(n, Ordering::Relaxed);
+        })
+        .expect("all of them");
+    for (i, path) in paths.iter().enumerate() {
+        assert_eq!(std::fs::read_to_string(path).expect("readable"), format!("/{i}"));
+    }
+    assert_eq!(told.load(Ordering::Relaxed), files.iter().map(|f| f.size).sum::<u64>());
+    assert!(server.connections() <= MIN_THREADS, "{} connections", server.connections());
+    assert!(running.1.load(Ordering::SeqCst) > 1, "nothing ran at the same time");
+    assert!(case.fetcher.fetch_all(&[], &|_| ()).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn the_first_failure_stops_the_rest_at_once() {
+    let server = Server::start(|r| match r.target.as_str() {
+        "/absent" => Reply::status(404),
+        _ => Reply::ok(&content()).stall(100),
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { stall: Duration::from_secs(60), ..settings() };
+    let fetcher = Fetcher::with_environment(folder.path(), 1, settings, |_| None).expect("a fetcher");
+    let files = [remote(&content(), &[format!("{}/a", server.url)]), remote(b"x", &[format!("{}/absent", server.url)])];
+    let start = Instant::now();
+    let error = fetcher.fetch_all(&files, &|_| ()).expect_err("one is absent");
+    assert!(start.elapsed() < Duration::from_secs(10), "it waited for the other");
+    assert!(error.downcast_ref::<FetchError>().is_some(), "{error:#}");
+    assert_eq!(folder.path().join("sha256/tmp").read_dir().expect("is there").count(), 0);
+}
+
+#[test]
+fn a_proxy_gets_the_whole_address() {
+    let proxy = Server::start(|_| Reply::ok(b"content"));
+    let url = proxy.url.replace("://", "://me:secret@");
+    let case = case_in_environment(|name| match name {
+        "http_proxy" => Some(url.clone()),
+        "no_proxy" => Some("127.0.0.1".into()),
+        _ => None,
+    });
+    for path in ["/a?b", "/c"] {
+        assert_eq!(case.fetcher.get(&format!("http://mirror.example:8080{path}"), 10).expect("fetched"), b"content");
+    }
+    let targets: Vec<String> = proxy.requests().iter().map(|r| r.target.clone()).collect();
+    assert_eq!(targets, ["http://mirror.example:8080/a?b", "http://mirror.example:8080/c"]);
+    assert_eq!(proxy.requests()[0].header("host"), Some("mirror.example:8080"));
+    assert_eq!(proxy.requests()[0].header("proxy-authorization"), Some("Basic bWU6c2VjcmV0"));
+    assert_eq!(proxy.connections(), 1);
+    case.fetcher.get(&format!("{}/direct", proxy.url), 10).expect("without the proxy");
+    assert_eq!(proxy.requests()[2].target, "/direct");
+    assert_eq!(proxy.requests()[2].header("proxy-authorization"), None);
+}
+
+#[test]
+fn a_proxy_that_does_not_connect() {
+    let proxy = Server::start(|_| Reply::status(403));
+    let url = proxy.url.replace("://", "://me:secret@");
+    let case = case_in_environment(|name| (name == "https_proxy").then(|| url.clone()));
+    let text = message(&case.fetcher.get("https://mirror.example/x", 10).expect_err("refused"));
+    assert!(text.contains("https://mirror.example/x: the proxy did not connect"), "{text}");
+    assert!(text.contains("403") && !text.contains("secret"), "{text}");
+    assert_eq!(proxy.requests()[0].target, "mirror.example:443");
+    assert_eq!(proxy.requests()[0].header("proxy-authorization"), Some("Basic bWU6c2VjcmV0"));
+}
+
+#[test]
+fn an_unwritable_cache_says_so() {
+    if nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: an_unwritable_cache_says_so: needs an ordinary user");
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o555)).expect("sets the mode");
+    let error = Fetcher::new(&folder.path().join("cache"), 1).expect_err("not writable");
+    assert!(message(&error).contains("--cache"), "{error:#}");
+}

@@ -1,0 +1,247 @@
+//! Addresses: what may be shown of them, the credentials in them, and where a redirect leads (RFC 3986).
+
+use anyhow::{Result, bail};
+use ureq::http::Uri;
+
+/// An address as it may be shown: without user name and password.
+pub fn public_url(url: &str) -> String {
+    let (scheme, rest) = match url.find("://") {
+        Some(i) => url.split_at(i + 3),
+        None => ("", url),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = match rest[..end].rfind('@') {
+        Some(at) => &rest[at + 1..],
+        // `user:pass/word@host`: an unescaped slash in a password makes the address invalid, but it gets here, and
+        // the message that says so must not show it.
+        None if !port_is_sound(&rest[..end]) => rest.rfind('@').map_or("(invalid)", |at| &rest[at + 1..]),
+        None => rest,
+    };
+    format!("{scheme}{host}")
+}
+
+/// As [`public_url`], and without the query, where stores put signatures that give access.
+pub(super) fn redirect_target(url: &str) -> String {
+    let shown = public_url(url);
+    match shown.find('?') {
+        Some(i) => format!("{}?…", &shown[..i]),
+        None => shown,
+    }
+}
+
+fn port_is_sound(authority: &str) -> bool {
+    // Past the closing bracket of an IPv6 address.
+    let after = authority.rfind(']').map_or(authority, |i| &authority[i + 1..]);
+    after.split_once(':').is_none_or(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// An address split into what is requested and what is only told to its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The address without credentials: safe to show.
+    pub uri: Uri,
+    /// The value of the `Authorization` header, if the address had credentials.
+    pub authorization: Option<String>,
+}
+
+impl Target {
+    /// Reads an `http:` or `https:` address.
+    pub fn parse(url: &str) -> Result<Target> {
+        let shown = public_url(url);
+        let Some((scheme, rest)) = url.split_once("://") else {
+            bail!("{shown}: not an address; it must begin with http://, https:// or file://");
+        };
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            bail!("{shown}: '{scheme}' addresses are not supported; use http:// or https://");
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let authorization = rest[..end].rfind('@').map(|at| basic(&rest[..at])).transpose();
+        let authorization = match authorization {
+            Ok(value) => value,
+            Err(reason) => bail!("{shown}: {reason} in the user name or password of this address"),
+        };
+        let bare = shown.split('#').next().unwrap_or_default();
+        match escape(bare).parse::<Uri>() {
+            Ok(uri) if uri.host().is_some_and(|h| !h.is_empty()) => Ok(Target { uri, authorization }),
+            Ok(_) => bail!("{shown}: the address names no host"),
+            Err(e) => bail!("{shown}: not a valid address: {e}"),
+        }
+    }
+
+    /// Where a `Location` header leads from here. Credentials stay only on the same host and port.
+    pub fn join(&self, location: &str) -> Result<Target> {
+        let scheme = self.uri.scheme_str().unwrap_or("http");
+        let authority = self.uri.authority().map_or("", |a| a.as_str());
+        let path = self.uri.path();
+        let url = if has_scheme(location) {
+            location.to_owned()
+        } else if location.starts_with("//") {
+            format!("{scheme}:{location}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{location}")
+        } else if location.starts_with('?') {
+            format!("{scheme}://{authority}{path}{location}")
+        } else {
+            let folder = path.rfind('/').map_or("/", |i| &path[..=i]);
+            format!("{scheme}://{authority}{folder}{location}")
+        };
+        let mut target = Target::parse(&url)?;
+        if target.authorization.is_none()
+            && target.uri.scheme() == self.uri.scheme()
+            && target.uri.authority() == self.uri.authority()
+        {
+            target.authorization.clone_from(&self.authorization);
+        }
+        Ok(target)
+    }
+
+    /// Whether it is fetched over TLS.
+    pub fn is_https(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+}
+
+fn has_scheme(location: &str) -> bool {
+    location.split_once(':').is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    })
+}
+
+/// `Basic` credentials (RFC 7617) of the `user:password` part of an address.
+pub(super) fn basic(userinfo: &str) -> Result<String, &'static str> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let mut bytes = percent_decode(user)?;
+    bytes.push(b':');
+    bytes.extend(percent_decode(password)?);
+    Ok(format!("Basic {}", base64(&bytes)))
+}
+
+/// Undoes percent-encoding.
+pub(super) fn percent_decode(text: &str) -> Result<Vec<u8>, &'static str> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+        match (digit(), digit()) {
+            (Some(high), Some(low)) => out.push((high * 16 + low) as u8),
+            _ => return Err("'%' without two hexadecimal digits (write %25 for a percent sign)"),
+        }
+    }
+    Ok(out)
+}
+
+/// Percent-encodes what no address may hold as it is. What is encoded already stays.
+fn escape(url: &str) -> String {
+    let mut out = String::with_capacity(url.len());
+    for byte in url.bytes() {
+        match byte {
+            0..=b' ' | 0x7f.. | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            _ => out.push(char::from(byte)),
+        }
+    }
+    out
+}
+
+/// Base 64 with padding (RFC 4648).
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0u32, |n, &b| n << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = ALPHABET[(group >> (18 - 6 * i)) as usize & 63];
+            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_without_credentials() {
+        for (url, shown) in [
+            ("http://example.org/a", "http://example.org/a"),
+            ("http://user:secret@example.org:8080/a", "http://example.org:8080/a"),
+            ("https://us@er:sec@ret@example.org", "https://example.org"),
+            ("http://token@example.org/a@b", "http://example.org/a@b"),
+            ("http://example.org/@scope/a", "http://example.org/@scope/a"),
+            ("http://user:sec/ret@example.org/a", "http://example.org/a"),
+            ("http://user:secret/", "http://(invalid)"),
+            ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
+            ("http://u:p@[::1]/a", "http://[::1]/a"),
+            ("user:secret@example.org/a", "example.org/a"),
+            ("file:///srv/a@b", "file:///srv/a@b"),
+            ("", ""),
+        ] {
+            assert_eq!(public_url(url), shown, "{url}");
+        }
+        assert_eq!(redirect_target("https://a:b@h/x?sig=secret"), "https://h/x?…");
+    }
+
+    #[test]
+    fn credentials_become_a_header() {
+        let target = Target::parse("http://al:p%40ss%3A@example.org/x").expect("a valid address");
+        assert_eq!(target.uri.to_string(), "http://example.org/x");
+        // printf 'al:p@ss:' | base64
+        assert_eq!(target.authorization.as_deref(), Some("Basic YWw6cEBzczo="));
+        assert_eq!(Target::parse("http://example.org/x").expect("valid").authorization, None);
+    }
+
+    #[test]
+    fn bad_addresses_say_why_and_hide_the_password() {
+        for url in [
+            "example.org/a",
+            "ftp://u:secret@example.org/a",
+            "http://u:secret@/a",
+            "http://u:sec/ret@example.org/a:secret-not",
+            "http://u:secret%zz@example.org/",
+            "http://u:secret@exa mple.org:port/",
+        ] {
+            match Target::parse(url) {
+                Ok(t) => assert!(!t.uri.to_string().contains("secret@"), "{t:?}"),
+                Err(e) => {
+                    assert!(!format!("{e:#}").contains("secret@") && !format!("{e:#}").contains("u:sec"), "{e:#}")
+                }
+            }
+        }
+        assert!(Target::parse("ftp://example.org/").is_err());
+        assert!(Target::parse("http:///a").is_err());
+    }
+
+    #[test]
+    fn redirects_resolve_against_the_address() {
+        let base = Target::parse("http://u:p@example.org/a/b?q=1").expect("valid");
+        for (location, uri, keeps) in [
+            ("http://other.example/x", "http://other.example/x", false),
+            ("//other.example/x", "http://other.example/x", false),
+            ("/x", "http://example.org/x", true),
+            ("x", "http://example.org/a/x", true),
+            ("?y", "http://example.org/a/b?y", true),
+            ("/x y#part", "http://example.org/x%20y", true),
+            ("http://example.org:81/x", "http://example.org:81/x", false),
+            ("https://example.org/x", "https://example.org/x", false),
+        ] {
+            let target = base.join(location).expect(location);
+            assert_eq!((target.uri.to_string().as_str(), target.authorization.is_some()), (uri, keeps), "{location}");
+        }
+        assert!(base.join("ftp://example.org/").is_err());
+        assert!(base.join("file:///etc/shadow").is_err());
+    }
+
+    #[test]
+    fn base_64() {
+        // RFC 4648, section 10.
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+}

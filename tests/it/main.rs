@@ -1,0 +1,19 @@
+//! The program as people use it: real builds, bad input, and what is left behind.
+//!
+//! `scripts/test` runs them with everything they need. Alone, `cargo test --release --test it` does too; what the
+//! host lacks is skipped by name.
+
+mod util;
+
+mod archive;
+mod badinput;
+mod cli;
+mod disk;
+mod docker;
+mod engines;
+mod host;
+mod kill;
+mod oracle;
+mod reproducible;
+mod ssh;
+mod users;
