@@ -83,7 +83,7 @@ pub enum Conflict {
         path: PathBuf,
     },
     /// What dpkg says too.
-    #[error("trying to overwrite '/{path}' of the package {other}{what}")]
+    #[error("trying to overwrite '/{path}', which is also in the package {other}{what}")]
     Overwrite {
         /// The path.
         path: PathBuf,
@@ -198,7 +198,7 @@ impl<'p> Claims<'p> {
             Some(Claim { what: What::Link, owner, .. }) if self.in_order || *owner == package => Ok(false),
             Some(Claim { what: What::Link, .. }) => Err(Conflict::InOrder { path: path.to_owned() }),
             Some(Claim { what: What::Other { .. }, owner, .. }) => {
-                Err(self.overwrite(path, *owner, ", where it is not a directory"))
+                Err(self.overwrite(path, *owner, " and not a folder there"))
             }
         }
     }
@@ -219,7 +219,7 @@ impl<'p> Claims<'p> {
             return match wanted.link {
                 true if self.in_order => Ok(Verdict::Exists),
                 true => Err(Conflict::InOrder { path: path() }),
-                false => Err(self.overwrite(wanted.path, other, ", where it is a directory")),
+                false => Err(self.overwrite(wanted.path, other, " and a folder there")),
             };
         }
         if other != package {

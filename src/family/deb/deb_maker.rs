@@ -1,6 +1,7 @@
 //! Makes package files for tests, hostile ones too.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tar::EntryType;
 
@@ -9,11 +10,11 @@ pub struct Entry {
     name: Vec<u8>,
     kind: EntryType,
     link: Vec<u8>,
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
+    mode: u32,
+    uid: u32,
+    gid: u32,
     data: Vec<u8>,
-    pub size: Option<u64>,
+    size: Option<u64>,
 }
 
 impl Entry {
@@ -69,6 +70,17 @@ impl Entry {
 
     pub fn mode(mut self, mode: u32) -> Entry {
         self.mode = mode;
+        self
+    }
+
+    pub fn owner(mut self, uid: u32, gid: u32) -> Entry {
+        (self.uid, self.gid) = (uid, gid);
+        self
+    }
+
+    /// Says another size than it has.
+    pub fn says(mut self, size: u64) -> Entry {
+        self.size = Some(size);
         self
     }
 }
@@ -131,7 +143,8 @@ pub fn deb(dir: &Path, control: &str, more: &[(&str, &str)], data: &[Entry]) -> 
         ("control.tar.gz", gzip(&tar(&files))),
         ("data.tar.gz", gzip(&tar(data))),
     ];
-    let path = dir.join(format!("{name}.deb"));
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let path = dir.join(format!("{name}-{}.deb", COUNT.fetch_add(1, Ordering::Relaxed)));
     std::fs::write(&path, ar(&members)).expect("a file");
     path
 }

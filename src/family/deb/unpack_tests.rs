@@ -131,7 +131,8 @@ fn nothing_leaves_the_root() {
         assert!(format!("{:#}", outcome.expect_err("no such file")).contains("is not a file of the package"));
     }
     assert_eq!(std::fs::read_dir(outside.path()).expect("it is there").count(), 0);
-    bad(&[("Package: a\n", &[], vec![Entry::link("./x", "../secret"), Entry::file("./x/y", "")])], "not a folder");
+    let (tree, _) = good(&[("Package: a\n", &[], vec![Entry::link("./x", "../secret"), Entry::file("./x/y", "z")])]);
+    assert_eq!(tree.text("secret/y"), "z");
     bad(&[("Package: a\n", &[], vec![Entry::link("./x", "x"), Entry::file("./x/y", "")])], "not a folder");
     bad(&[("Package: a\n", &[], vec![Entry::file("./../secret", "new")])], "out of the root");
     bad(&[("Package: a\n", &[], vec![Entry::hard("./x", "./secret")])], "not a file of the package");
@@ -209,7 +210,7 @@ fn the_first_package_sets_a_folder_and_order_settles_links() {
     let (tree, lists) = good(&[folder(), link()]);
     assert!(tree.root.read_link("at").is_err() && tree.text("at/x") == "y");
     assert_eq!(lists[1], ["/real", "/at"]);
-    bad(&[folder(), ("Package: c\n", &[], vec![Entry::file("./at", "file")])], "is a directory");
+    bad(&[folder(), ("Package: c\n", &[], vec![Entry::file("./at", "file")])], "and a folder there");
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn capabilities_and_devices() {
             vec![
                 Entry::pax(&[("SCHILY.xattr.security.capability", capability), ("SCHILY.xattr.user.other", "x")]),
                 Entry::file("./ping", "x"),
-                Entry { uid: 7, gid: 8, ..Entry::file("./owned", "x").mode(0o6755) },
+                Entry::file("./owned", "x").mode(0o6755).owner(7, 8),
                 Entry::special("./null", EntryType::Char),
             ],
         )],
