@@ -170,7 +170,9 @@ impl<'p> Claims<'p> {
 
     /// A directory that a member needs but that its package does not declare.
     pub fn implied_dir(&self, package: usize, path: &Path) -> Result<bool, Conflict> {
-        self.claim_dir(package, IMPLIED, path, path, DirMeta { mode: 0o755, uid: 0, gid: 0, mtime: 0 })
+        // Ours: root's, in a build.
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        self.claim_dir(package, IMPLIED, path, path, DirMeta { mode: 0o755, uid, gid, mtime: 0 })
     }
 
     fn claim_dir(
