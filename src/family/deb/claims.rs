@@ -141,6 +141,15 @@ struct State {
     lost: HashSet<(usize, PathBuf)>,
 }
 
+/// What all claims came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The directories with what is to be set on them, sorted by path.
+    pub dirs: Vec<(PathBuf, DirMeta)>,
+    /// The paths that packages lost to others.
+    pub lost: HashSet<(usize, PathBuf)>,
+}
+
 /// The table of claims, shared by the workers.
 #[derive(Debug)]
 pub struct Claims<'p> {
@@ -293,8 +302,8 @@ impl<'p> Claims<'p> {
         state.paths.get(path).is_some_and(|c| c.owner == package).then(act)
     }
 
-    /// The directories with what is to be set on them, sorted by path; and the paths that packages lost to others.
-    pub fn finish(self) -> (Vec<(PathBuf, DirMeta)>, HashSet<(usize, PathBuf)>) {
+    /// What it all came to.
+    pub fn finish(self) -> Outcome {
         let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
         let mut dirs: Vec<(PathBuf, DirMeta)> = state
             .paths
@@ -305,6 +314,6 @@ impl<'p> Claims<'p> {
             })
             .collect();
         dirs.sort_by(|a, b| a.0.cmp(&b.0));
-        (dirs, state.lost)
+        Outcome { dirs, lost: state.lost }
     }
 }

@@ -54,7 +54,7 @@ fn answers_are_those_of_apt() {
         })
         .collect();
     let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("the lists are valid");
-    eprintln!("{} candidates of {} lists in {:?}", pool.len(), sources.len(), start.elapsed());
+    eprintln!("{} candidates of {} lists in {:?}", pool.count(), sources.len(), start.elapsed());
 
     let essential: Vec<Id> = pool.iter().filter(|(_, c)| c.package.essential()).map(|(id, _)| id).collect();
     let mut state = number("MKBASE_ORACLE_SEED", 1);
@@ -68,7 +68,7 @@ fn answers_are_those_of_apt() {
         let mut wanted = essential.clone();
         wanted.extend(pool.find("apt"));
         for _ in 0..1 + random(6) {
-            let id = random(pool.len()) as Id;
+            let id = random(pool.count()) as Id;
             if !wanted.contains(&id) {
                 wanted.push(id);
             }
