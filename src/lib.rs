@@ -15,6 +15,7 @@ pub mod emit;
 pub mod error;
 pub mod family;
 pub mod fetch;
+pub mod hash;
 pub mod interrupt;
 pub mod lock;
 pub mod pack;

@@ -166,8 +166,3 @@ pub fn pack(
     let clock = tree::Clock { epoch, build_start };
     stream::run(compression, jobs, out, bar, |sink| tree::write(root, &items, clock, sink))
 }
-
-/// Lower-case hexadecimal of a hash.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

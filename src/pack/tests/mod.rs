@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use xattr::FileExt;
 
 use super::*;
+use crate::hash::sha256;
 use crate::ui::{Level, Ui, Unit};
 
 mod privileged;
@@ -28,11 +29,6 @@ fn packed_with(root: &Path, compression: &str, jobs: usize) -> (Vec<u8>, Packed)
 
 fn tar(root: &Path) -> Vec<u8> {
     packed_with(root, "none", 2).0
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    hex(&sha2::Sha256::digest(bytes))
 }
 
 fn set_mtime(path: &Path, time: i64) {
