@@ -6,18 +6,17 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use sha2::{Digest as _, Sha256};
 
 use super::archive::Deb;
 use super::control::Paragraph;
 use super::database::{ADMIN, Name};
-use super::debfile::hex;
 use super::extended;
 use super::native::open;
 use super::order::Graph;
 use crate::command;
 use crate::context::Context;
 use crate::family::Fetched;
+use crate::hash::sha256;
 use crate::lock::Role;
 use crate::plan::Plan;
 use crate::root::Root;
@@ -180,7 +179,7 @@ fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>) -> Result<()> {
         index.push_str(&stanza(set, i, &name));
         index.push('\n');
     }
-    let sum = hex(&Sha256::digest(index.as_bytes()));
+    let sum = sha256(index.as_bytes());
     let release = format!(
         "Suite: {0}\nCodename: {0}\nArchitectures: {1}\nComponents: main\nSHA256:\n {sum} {2} {binary}/Packages\n",
         plan.release,

@@ -22,7 +22,6 @@ mod control;
 pub mod database;
 #[cfg(test)]
 mod deb_maker;
-mod debfile;
 mod debootstrap;
 mod explain;
 mod extended;

@@ -1,10 +1,8 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
 use anyhow::{Context as _, Error, Result, anyhow};
-use sha2::{Digest, Sha256};
 
 use super::codec::Codec;
-use super::debfile::hex;
 use super::index::Index;
 use super::release::Release;
 use super::suite::{self, Wanted};
@@ -12,6 +10,7 @@ use crate::context::Context;
 use crate::error::usage;
 use crate::fetch::openpgp::Keyring;
 use crate::fetch::{FetchError, Remote};
+use crate::hash::sha256;
 use crate::plan::Repository;
 
 /// An `InRelease` may be this large, in bytes; Debian unstable's, the largest known, has 0.3 MB.
@@ -99,7 +98,7 @@ fn signed_release(context: &Context, repository: &Repository, base: &str) -> Res
         Err(error) => return Err(error),
     };
     // Only file names and hashes are used, and those are ASCII where they are right.
-    Ok((String::from_utf8_lossy(&text).into_owned(), hex(&Sha256::digest(&file))))
+    Ok((String::from_utf8_lossy(&text).into_owned(), sha256(&file)))
 }
 
 fn keyring(repository: &Repository) -> Result<Keyring> {

@@ -10,9 +10,9 @@ use md5::{Digest as _, Md5};
 
 use super::archive::{Control, Deb};
 use super::claims::{Claimant, Claims, Conflict};
-use super::debfile::hex;
 use super::members::Kind;
 use super::place::{Placer, listed, set_directories};
+use crate::hash::hex;
 use crate::interrupt;
 use crate::root::Root;
 use crate::ui::{Bar, Ui};
