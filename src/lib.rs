@@ -7,6 +7,7 @@ pub mod build;
 pub mod check;
 pub mod clean;
 pub mod cli;
+pub mod codec;
 pub mod command;
 pub mod commands;
 pub mod context;

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::codec::Codec;
 use crate::family::Installed;
 use crate::hash::sha256;
 use crate::lock::Lock;
-use crate::pack::{Codec, Packed};
+use crate::pack::Packed;
 use crate::plan::Plan;
 use crate::ui::Ui;
 

@@ -15,7 +15,6 @@ mod archive;
 mod archive_tests;
 mod checks;
 mod claims;
-mod codec;
 mod configure;
 mod container;
 mod control;

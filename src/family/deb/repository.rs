@@ -2,10 +2,10 @@
 
 use anyhow::{Context as _, Error, Result, anyhow};
 
-use super::codec::Codec;
 use super::index::Index;
 use super::release::Release;
 use super::suite::{self, Wanted};
+use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::usage;
 use crate::fetch::openpgp::Keyring;
@@ -130,7 +130,7 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
         };
         match context.fetcher.fetch(&file, &|_| {}) {
             Ok(file) => {
-                let size = if *codec == Codec::Plain { Some(listed.size) } else { wanted.size };
+                let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
                 return Index::open(&file, *codec, size, &name, context.jobs);
             }
             Err(error) if is_not_found(&error) => missing = Some(error),
