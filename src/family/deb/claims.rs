@@ -141,6 +141,15 @@ struct State {
     lost: HashSet<(usize, PathBuf)>,
 }
 
+/// What came of all claims.
+#[derive(Debug)]
+pub struct Settled {
+    /// The directories with what is to be set on them, sorted by path.
+    pub dirs: Vec<(PathBuf, DirMeta)>,
+    /// The paths that packages, by their index, lost to others.
+    pub lost: HashSet<(usize, PathBuf)>,
+}
+
 /// The table of claims, shared by the workers.
 #[derive(Debug)]
 pub struct Claims<'p> {
@@ -293,8 +302,8 @@ impl<'p> Claims<'p> {
         state.paths.get(path).is_some_and(|c| c.owner == package).then(act)
     }
 
-    /// The directories with what is to be set on them, sorted by path; and the paths that packages lost to others.
-    pub fn finish(self) -> (Vec<(PathBuf, DirMeta)>, HashSet<(usize, PathBuf)>) {
+    /// What came of it, when every package is unpacked.
+    pub fn finish(self) -> Settled {
         let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
         let mut dirs: Vec<(PathBuf, DirMeta)> = state
             .paths
@@ -305,6 +314,6 @@ impl<'p> Claims<'p> {
             })
             .collect();
         dirs.sort_by(|a, b| a.0.cmp(&b.0));
-        (dirs, state.lost)
+        Settled { dirs, lost: state.lost }
     }
 }

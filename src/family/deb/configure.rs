@@ -124,11 +124,7 @@ impl Stage<'_> {
                 if !before.is_subset(&required) && !before.is_subset(configured) {
                     self.run_batch(&std::mem::take(&mut batch))?;
                     self.configure_core(configured)?;
-                    let names: Vec<String> = before.difference(configured).map(|p| names[*p].qualified()).collect();
-                    let mut arguments = vec!["--force-depends", "--configure"];
-                    arguments.extend(names.iter().map(String::as_str));
-                    self.dpkg("configuring what others pre-depend on", &arguments)?;
-                    configured.extend(before);
+                    self.configure_set("configuring what others pre-depend on", before, configured)?;
                 }
             }
             batch.push(*package);
@@ -204,6 +200,21 @@ impl Stage<'_> {
                 self.dpkg("configuring the core packages", &["--force-depends", "--configure", name])?;
             }
         }
+        Ok(())
+    }
+
+    /// Configures those of a set that are unpacked and not configured yet.
+    fn configure_set(&self, what: &str, set: BTreeSet<usize>, configured: &mut BTreeSet<usize>) -> Result<()> {
+        let unpacked = |p: &usize| !self.packages.for_dpkg.iter().any(|(waiting, _)| waiting == p);
+        let names: Vec<String> =
+            set.difference(configured).filter(|p| unpacked(p)).map(|p| self.packages.names[*p].qualified()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = vec!["--force-depends", "--configure"];
+        arguments.extend(names.iter().map(String::as_str));
+        self.dpkg(what, &arguments)?;
+        configured.extend(set);
         Ok(())
     }
 

@@ -26,6 +26,7 @@ mod debfile;
 mod debootstrap;
 mod explain;
 mod extended;
+mod folders;
 mod index;
 mod installed;
 mod leftovers;
