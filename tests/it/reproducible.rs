@@ -1,7 +1,7 @@
 //! The same lock gives the same bytes.
 
 use crate::skip;
-use crate::util::lab::{Lab, seed};
+use crate::util::lab::{Lab, SEED, SEED_OPTIONS, seed};
 use crate::util::mkbase::{Place, test_user};
 use crate::util::{has_program, is_root, sha256, tree};
 
@@ -16,8 +16,8 @@ fn same_lock_same_bytes() {
     let first = Place::new();
     let lock = first.write("mkbase.lock", seed().lock.to_text().expect("a lock can be written"));
     let lock = lock.to_str().expect("text");
-    let more = ["--variant", "minbase", "--compress", "xz", "--lock", lock];
-    first.build("debian:stable", "a", &[&more[..], &["--jobs", "1"]].concat()).umask("022").run().success();
+    let more = [&SEED_OPTIONS[..], &["--compress", "xz", "--jobs", "1", "--lock", lock]].concat();
+    first.build(SEED, "a", &more).umask("022").run().success();
     first.assert_nothing_left(&["a"]);
     let expected = digest(&first, "a", "rootfs.tar.xz");
 
@@ -27,8 +27,9 @@ fn same_lock_same_bytes() {
         _ => crate::util::note_skip("same_lock_same_bytes: the second build as another user: no MKBASE_TEST_USER"),
     }
     let lock = other.write("mkbase.lock", seed().lock.to_text().expect("a lock can be written"));
-    let more = ["--variant", "minbase", "--compress", "xz", "--lock", lock.to_str().expect("text"), "--jobs", "2"];
-    let build = other.build("debian:stable", "deep/er/b", &more);
+    let lock = lock.to_str().expect("text");
+    let more = [&SEED_OPTIONS[..], &["--compress", "xz", "--jobs", "2", "--lock", lock]].concat();
+    let build = other.build(SEED, "deep/er/b", &more);
     let in_odd_umask = "umask 077; exec \"$@\"";
     if has_program("faketime") {
         build.through(["faketime", "+1 day", "sh", "-c", in_odd_umask, "sh"]).run().success();

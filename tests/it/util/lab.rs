@@ -14,8 +14,10 @@ use super::mkbase::{Place, shared_cache};
 use super::repo::Repo;
 use super::server::{Body, Server};
 
-/// The release that the packages come from, by the alias that always exists.
-const SEED: &str = "debian:stable";
+/// The release that the packages come from.
+pub const SEED: &str = "debian:trixie";
+/// What is chosen of it: a minimal system, and the two packages that settings of a recipe ask for.
+pub const SEED_OPTIONS: [&str; 4] = ["--variant", "minbase", "--include", "locales,tzdata"];
 
 /// The packages of a real minimal system.
 pub struct Seed {
@@ -36,7 +38,7 @@ pub fn seed() -> &'static Seed {
 
 fn make_seed() -> Seed {
     let place = Place::new();
-    place.build(SEED, "seed", &["--variant", "minbase"]).run().success();
+    place.build(SEED, "seed", &SEED_OPTIONS).run().success();
     let text = std::fs::read_to_string(place.out("seed").join("mkbase.lock")).expect("the lock of the build");
     let lock = Lock::parse(&text, "mkbase.lock").expect("the lock of the build");
     let files = cached_files(&shared_cache());
