@@ -129,7 +129,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
             said.join("\n    ")
         );
     }
-    tidy(root)?;
+    tidy(root, !graph.find("apt").is_empty())?;
     restore_priorities(root, &debs)?;
     std::fs::remove_dir_all(&repository).with_context(|| format!("removing {}", repository.display()))?;
     extended::write(plan, &packages, &graph, root)?;
@@ -223,7 +223,13 @@ fn stanza(set: &Set<'_>, index: usize, file: &str) -> String {
 }
 
 /// Takes away what debootstrap leaves of the host, of the throw-away repository and of its own work.
-fn tidy(root: &Root) -> Result<()> {
+fn tidy(root: &Root, apt: bool) -> Result<()> {
+    if !apt {
+        // debootstrap downloads to apt's folders whether there is apt or not.
+        for path in ["var/lib/apt", "var/cache/apt", "var/lib/dpkg/cmethopt"] {
+            root.remove_all(path)?;
+        }
+    }
     for file in ["etc/resolv.conf", "etc/hostname", "etc/fstab", "etc/apt/sources.list", "var/log/bootstrap.log"] {
         root.remove_file(file)?;
     }

@@ -24,6 +24,7 @@ mod deb_maker;
 mod debootstrap;
 mod explain;
 mod extended;
+mod folders;
 mod index;
 mod installed;
 mod leftovers;

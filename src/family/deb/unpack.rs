@@ -110,11 +110,11 @@ fn attempt(
     for (package, placer) in links.into_inner().unwrap_or_else(|e| e.into_inner()) {
         placer.finish().with_context(|| format!("unpacking the package {}", claimants[package].name))?;
     }
-    let super::claims::Outcome { dirs, lost } = claims.finish();
-    set_directories(root, &dirs)?;
+    let settled = claims.finish();
+    set_directories(root, &settled.dirs)?;
     let mut packages: Vec<Option<Unpacked>> = debs.iter().map(|_| None).collect();
     for (package, unpacked) in turns.into_iter().zip(unpacked) {
-        packages[package] = Some(without_lost(unpacked, package, &lost));
+        packages[package] = Some(without_lost(unpacked, package, &settled.lost));
     }
     Ok(packages)
 }
