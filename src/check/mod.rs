@@ -123,6 +123,9 @@ pub fn validate(skip: &[String], family: &dyn Family) -> Result<()> {
     }
 }
 
+/// Faults of one check that are shown without `-v`: enough to see what they have in common.
+const SHOWN: usize = 20;
+
 /// Runs every check that is not skipped, shows each fault, and gives them all. A check that cannot be made is a fault
 /// too; only an interruption ends it early.
 pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec<Fault>> {
@@ -138,10 +141,12 @@ pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec
         if messages.is_empty() {
             ui.detail(format_args!("{}: {}", check.name, check.sentence));
         }
-        for message in messages {
-            ui.fault(check.name, &message);
-            faults.push(Fault { check: check.name, message });
+        let shown = if ui.verbose() { messages.len() } else { SHOWN };
+        messages.iter().take(shown).for_each(|message| ui.fault(check.name, message));
+        if messages.len() > shown {
+            ui.fault(check.name, format_args!("and {} more of the kind; -v shows them", messages.len() - shown));
         }
+        faults.extend(messages.into_iter().map(|message| Fault { check: check.name, message }));
     }
     Ok(faults)
 }
@@ -244,18 +249,13 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clean::testing::{EPOCH, NoFamily, Tree};
+    use crate::clean::testing::{EPOCH, NoFamily, Tree, assert_well_formed};
     use crate::error::{Exit, exit_code};
     use crate::ui::Level;
 
     #[test]
     fn every_check_has_its_own_name_and_one_sentence() {
-        let checks = checks(&NoFamily);
-        assert_eq!(checks.iter().map(|c| c.name).collect::<BTreeSet<_>>().len(), checks.len());
-        for check in checks {
-            assert_eq!(check.name.matches('/').count(), 1, "{}", check.name);
-            assert!(check.sentence.ends_with('.') && !check.sentence.contains(". "), "{}", check.name);
-        }
+        assert_well_formed(checks(&NoFamily).into_iter().map(|c| (c.name, c.sentence)));
     }
 
     #[test]

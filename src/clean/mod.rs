@@ -170,14 +170,8 @@ mod tests {
 
     #[test]
     fn every_step_has_its_own_name_a_known_group_and_one_sentence() {
-        let steps = steps(&NoFamily);
-        let names: BTreeSet<&str> = steps.iter().map(|s| s.name).collect();
-        assert_eq!(names.len(), steps.len());
-        for step in steps {
-            assert!(GROUPS.contains(&step.group()), "{}", step.name);
-            assert_eq!(step.name.matches('/').count(), 1, "{}", step.name);
-            assert!(step.sentence.ends_with('.') && !step.sentence.contains(". "), "{}", step.name);
-        }
+        testing::assert_well_formed(steps(&NoFamily).into_iter().map(|s| (s.name, s.sentence)));
+        assert!(steps(&NoFamily).iter().all(|s| GROUPS.contains(&s.group())));
     }
 
     #[test]

@@ -111,6 +111,17 @@ impl Tree {
     }
 }
 
+/// Names are `group/thing`, each once, and what they stand for is told in one sentence.
+pub fn assert_well_formed(table: impl Iterator<Item = (&'static str, &'static str)>) {
+    let mut names = BTreeSet::new();
+    for (name, sentence) in table {
+        assert!(names.insert(name), "{name} is there twice");
+        assert_eq!(name.matches('/').count(), 1, "{name}");
+        assert!(sentence.ends_with('.') && !sentence.contains(". "), "{name}");
+    }
+    assert!(!names.is_empty());
+}
+
 /// A family without a package format.
 pub struct NoFamily;
 

@@ -6,29 +6,18 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
-use crate::arch::Arch;
 use crate::error::{Exit, exit_code};
 use crate::lock::{LockedPackage, LockedRepository, Role, VERSION};
 use crate::plan::Packages;
 use crate::recipe::{self, FamilyKind, System};
 use crate::ui::Level;
 
-static ARCH: Arch = Arch {
-    deb: "armhf",
-    rpm: "armv7hl",
-    apk: "armv7",
-    oci: "arm",
-    oci_variant: "v7",
-    rust: "none-of-this-host",
-    qemu: "arm",
-};
-
 fn plan() -> Plan {
     Plan {
         name: "debian".into(),
         family: FamilyKind::Deb,
         release: "trixie".into(),
-        arch: &ARCH,
+        arch: crate::arch::from_name("armhf").expect("a known architecture"),
         variant: "minbase".into(),
         repositories: Vec::new(),
         packages: Packages::default(),

@@ -1,4 +1,7 @@
 //! The codecs: one block of the tar in, its compressed form out.
+//!
+//! A codec gives the same bytes on every processor, but another version of its library may give others: the versions
+//! are those of `Cargo.lock`, and an update of one is a change of every image.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,19 +3,18 @@
 //! A package file is as hostile as its packager: every size is bounded, and no name is used as a path here.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::fields::Paragraph;
+use super::codec::Codec;
+use super::control::Paragraph;
 use super::members::{Kind, Member, Members};
 
 /// The maintainer scripts, lists and templates of one package are never larger than this; the largest in Debian have
 /// a few megabytes of checksums.
 const CONTROL_LIMIT: u64 = 128 << 20;
-/// xz needs its dictionary in memory; `xz -9` has 64 MiB.
-const XZ_MEMORY: u64 = 128 << 20;
 /// Data may always be this large, whatever the package says.
 const DATA_FLOOR: u64 = 64 << 20;
 
@@ -48,6 +47,11 @@ pub struct Control {
 }
 
 impl Control {
+    /// A field of the `control` file; empty if it is not there.
+    pub fn field(&self, name: &str) -> &str {
+        self.fields.get(name).unwrap_or_default()
+    }
+
     /// A control file's content.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.iter().find(|f| f.name == name).map(|f| f.data.as_slice())
@@ -124,7 +128,7 @@ impl Deb {
     /// Reads the data archive, giving each member to `each` with a reader of its content. The whole is bounded by
     /// what the package says of its size, generously.
     pub fn members(&self, mut each: impl FnMut(Member, &mut dyn Read) -> Result<()>) -> Result<()> {
-        let says = self.control.fields.get("Installed-Size").parse::<u64>().unwrap_or(0).saturating_mul(1024);
+        let says = self.control.field("Installed-Size").parse::<u64>().unwrap_or(0).saturating_mul(1024);
         let limit = DATA_FLOOR.saturating_add(says.saturating_mul(4)).saturating_add(self.data_size.saturating_mul(32));
         let context = || format!("reading {} of {}", self.data_member, self.path.display());
         let mut file = File::open(&self.path).with_context(context)?;
@@ -217,19 +221,13 @@ fn skip(file: &mut impl Read, bytes: u64) -> Result<()> {
 }
 
 /// The decompressor for what follows `control.tar` or `data.tar` in a member's name.
-fn decompress<'r>(suffix: &str, stream: &'r mut (impl Read + Send)) -> Result<Box<dyn Read + Send + 'r>> {
-    Ok(match suffix {
-        "" => Box::new(stream),
-        ".gz" => Box::new(flate2::read::MultiGzDecoder::new(stream)),
-        ".xz" => {
-            let decoder = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, xz2::stream::CONCATENATED)
-                .context("starting the xz decoder")?;
-            Box::new(xz2::read::XzDecoder::new_stream(stream, decoder))
-        }
-        ".zst" => Box::new(zstd::stream::read::Decoder::new(stream).context("starting the zstd decoder")?),
-        other => bail!(
-            "it is compressed as {other}, which mkbase cannot read; rebuild the package with \
-             dpkg-deb -Zxz (gzip, xz, zstd and none are read)"
-        ),
-    })
+fn decompress<'r>(ending: &str, stream: impl BufRead + Send + 'r) -> Result<Box<dyn Read + Send + 'r>> {
+    let codec = Codec::ALL.into_iter().find(|codec| codec.ending() == ending).with_context(|| {
+        format!(
+            "it is compressed as '{ending}', which mkbase cannot read (it reads xz, gzip, zstd and none); build the \
+             package again with dpkg-deb -Zxz"
+        )
+    })?;
+    // One thread: the other cores are busy with other packages.
+    codec.reader(stream, 1)
 }

@@ -9,8 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use anyhow::{Context as _, Result};
+
 use super::archive::Control;
-use super::fields::Relation;
+use super::relation::{self, Operator};
 
 /// Owner, mode and time of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +34,34 @@ pub struct Claimant {
     pub name: String,
     version: String,
     shared: bool,
-    replaces: Vec<Relation>,
+    replaces: Vec<(String, Option<(Operator, String)>)>,
     diverts: bool,
 }
 
 impl Claimant {
     /// Of a package's control archive.
-    pub fn new(control: &Control) -> Claimant {
-        Claimant {
-            name: control.fields.get("Package").to_string(),
-            version: control.fields.get("Version").to_string(),
-            shared: control.fields.get("Multi-Arch") == "same",
-            replaces: control.fields.relations("Replaces").into_iter().flatten().collect(),
-            diverts: control.text("preinst").contains("dpkg-divert"),
+    pub fn new(control: &Control) -> Result<Claimant> {
+        let mut replaces = Vec::new();
+        for group in relation::groups(control.field("Replaces")) {
+            for relation in relation::alternatives(group).context("reading its Replaces")? {
+                let version = relation.version.map(|(operator, version)| (operator, version.to_string()));
+                replaces.push((relation.name.to_string(), version));
+            }
         }
+        Ok(Claimant {
+            name: control.field("Package").to_string(),
+            version: control.field("Version").to_string(),
+            shared: control.field("Multi-Arch") == "same",
+            replaces,
+            diverts: control.text("preinst").contains("dpkg-divert"),
+        })
     }
 
     fn replaces(&self, other: &Claimant) -> bool {
-        self.replaces.iter().any(|r| r.name == other.name && r.accepts(&other.version))
+        self.replaces.iter().any(|(name, version)| {
+            let holds = version.as_ref().is_none_or(|(operator, wanted)| operator.holds(&other.version, wanted));
+            *name == other.name && holds
+        })
     }
 }
 
@@ -71,7 +83,7 @@ pub enum Conflict {
         path: PathBuf,
     },
     /// What dpkg says too.
-    #[error("trying to overwrite '/{path}' of the package {other}{what}")]
+    #[error("trying to overwrite '/{path}', which is also in the package {other}{what}")]
     Overwrite {
         /// The path.
         path: PathBuf,
@@ -129,6 +141,15 @@ struct State {
     lost: HashSet<(usize, PathBuf)>,
 }
 
+/// What all claims came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The directories with what is to be set on them, sorted by path.
+    pub dirs: Vec<(PathBuf, DirMeta)>,
+    /// The paths that packages lost to others.
+    pub lost: HashSet<(usize, PathBuf)>,
+}
+
 /// The table of claims, shared by the workers.
 #[derive(Debug)]
 pub struct Claims<'p> {
@@ -158,7 +179,9 @@ impl<'p> Claims<'p> {
 
     /// A directory that a member needs but that its package does not declare.
     pub fn implied_dir(&self, package: usize, path: &Path) -> Result<bool, Conflict> {
-        self.claim_dir(package, IMPLIED, path, path, DirMeta { mode: 0o755, uid: 0, gid: 0, mtime: 0 })
+        // Ours: root's, in a build.
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        self.claim_dir(package, IMPLIED, path, path, DirMeta { mode: 0o755, uid, gid, mtime: 0 })
     }
 
     fn claim_dir(
@@ -186,7 +209,7 @@ impl<'p> Claims<'p> {
             Some(Claim { what: What::Link, owner, .. }) if self.in_order || *owner == package => Ok(false),
             Some(Claim { what: What::Link, .. }) => Err(Conflict::InOrder { path: path.to_owned() }),
             Some(Claim { what: What::Other { .. }, owner, .. }) => {
-                Err(self.overwrite(path, *owner, ", where it is not a directory"))
+                Err(self.overwrite(path, *owner, " and not a folder there"))
             }
         }
     }
@@ -207,7 +230,7 @@ impl<'p> Claims<'p> {
             return match wanted.link {
                 true if self.in_order => Ok(Verdict::Exists),
                 true => Err(Conflict::InOrder { path: path() }),
-                false => Err(self.overwrite(wanted.path, other, ", where it is a directory")),
+                false => Err(self.overwrite(wanted.path, other, " and a folder there")),
             };
         }
         if other != package {
@@ -279,8 +302,8 @@ impl<'p> Claims<'p> {
         state.paths.get(path).is_some_and(|c| c.owner == package).then(act)
     }
 
-    /// The directories with what is to be set on them, sorted by path; and the paths that packages lost to others.
-    pub fn finish(self) -> (Vec<(PathBuf, DirMeta)>, HashSet<(usize, PathBuf)>) {
+    /// What it all came to.
+    pub fn finish(self) -> Outcome {
         let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
         let mut dirs: Vec<(PathBuf, DirMeta)> = state
             .paths
@@ -291,6 +314,6 @@ impl<'p> Claims<'p> {
             })
             .collect();
         dirs.sort_by(|a, b| a.0.cmp(&b.0));
-        (dirs, state.lost)
+        Outcome { dirs, lost: state.lost }
     }
 }

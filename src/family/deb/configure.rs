@@ -120,7 +120,7 @@ impl Stage<'_> {
         let rest = order.iter().filter(|p| names[**p].name != CORE[0]);
         for package in first.chain(rest).filter(|p| preinsts.contains_key(p)) {
             if !required.contains(package) {
-                let before = graph.closure(graph.needs(*package, &["Pre-Depends"]));
+                let before = graph.closure(graph.pre_depends(*package).iter().copied());
                 if !before.is_subset(&required) && !before.is_subset(configured) {
                     self.run_batch(&std::mem::take(&mut batch))?;
                     self.configure_core(configured)?;

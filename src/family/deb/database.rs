@@ -11,7 +11,7 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use super::archive::{Control, ControlFile};
-use super::fields::field;
+use super::control::Paragraph;
 use super::unpack::{Unpacked, conffiles};
 use crate::root::Root;
 
@@ -34,12 +34,12 @@ pub struct Name {
 impl Name {
     /// Of a package's control archive. Names are checked by the rules of deb-control(5) and the policy manual, 5.6.
     pub fn new(control: &Control) -> Result<Name> {
-        let get = |field: &str| control.fields.get(field).to_string();
+        let get = |field: &str| control.field(field).to_string();
         let name = Name {
             name: get("Package"),
             version: get("Version"),
             arch: get("Architecture"),
-            same: control.fields.get("Multi-Arch") == "same",
+            same: control.field("Multi-Arch") == "same",
         };
         let good = |text: &str, more: &str| {
             text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -99,7 +99,7 @@ fn info(root: &Root, name: &Name, control: &Control, unpacked: &Unpacked) -> Res
 /// Lays out what a preinst finds beside itself while dpkg runs it: the whole control archive.
 pub fn write_control_folder(root: &Root, folder: &str, control: &Control) -> Result<()> {
     root.create_dir_all(folder, 0o755)?;
-    root.write(format!("{folder}/control"), control.fields.to_text(), 0o644)?;
+    root.write(format!("{folder}/control"), control.fields.to_string(), 0o644)?;
     for file in control.files.iter().filter(|f| f.name != "control") {
         write_dated(root, &format!("{folder}/{}", file.name), file)?;
     }
@@ -140,14 +140,13 @@ fn write_dated(root: &Root, path: &str, file: &ControlFile) -> Result<()> {
 
 /// The paragraph of an unpacked package. dpkg puts the fields in its own order when it next writes the file.
 fn status_paragraph(control: &Control, unpacked: &Unpacked) -> Result<String> {
-    let mut text = String::new();
-    let mut add = |name: &str, value: &str| text.push_str(&field(name, value));
-    add("Package", control.fields.get("Package"));
-    add("Status", "install ok unpacked");
+    let mut fields = Paragraph::default();
+    fields.set("Package", control.field("Package"));
+    fields.set("Status", "install ok unpacked");
     // These are dpkg's to say, not the package's.
     const OWN: [&str; 6] = ["Package", "Status", "Conffiles", "Config-Version", "Triggers-Pending", "Triggers-Awaited"];
     for (name, value) in control.fields.iter().filter(|(name, _)| !OWN.iter().any(|o| o.eq_ignore_ascii_case(name))) {
-        add(name, value);
+        fields.set(name, value);
     }
     let mut lines = String::new();
     for conffile in conffiles(control)? {
@@ -160,9 +159,9 @@ fn status_paragraph(control: &Control, unpacked: &Unpacked) -> Result<String> {
         }
     }
     if !lines.is_empty() {
-        add("Conffiles", &lines);
+        fields.set("Conffiles", lines);
     }
-    Ok(text)
+    Ok(fields.to_string())
 }
 
 /// Interests in triggers, deb-triggers(5): paths in `triggers/File`, one file for each named trigger.

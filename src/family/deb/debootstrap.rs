@@ -1,8 +1,7 @@
 //! The alternative engine: drives the host's real debootstrap, debootstrap(8), over a throw-away repository that
 //! holds exactly the locked packages.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::Deb;
+use super::control::Paragraph;
 use super::database::{ADMIN, Name};
+use super::debfile::hex;
 use super::extended;
-use super::fields::field;
 use super::native::open;
 use super::order::Graph;
 use crate::command;
@@ -53,7 +53,7 @@ exec "$@"
 "#;
 
 /// Makes an installed tree of the packages in the empty root with the host's debootstrap.
-pub fn bootstrap_with_debootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
     let step = context.ui.step("Bootstrapping");
     let debootstrap = command::find("debootstrap", INSTALL)?;
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
@@ -66,7 +66,7 @@ pub fn bootstrap_with_debootstrap(context: &Context, plan: &Plan, packages: &[Fe
             plan.arch.deb
         );
     }
-    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect());
+    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
     let required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
     let repository = context.work.path().join("debootstrap");
     for path in [&repository, &root.path().to_owned()] {
@@ -131,6 +131,7 @@ pub fn bootstrap_with_debootstrap(context: &Context, plan: &Plan, packages: &[Fe
         );
     }
     tidy(root)?;
+    restore_priorities(root, &debs)?;
     std::fs::remove_dir_all(&repository).with_context(|| format!("removing {}", repository.display()))?;
     extended::write(plan, &packages, &graph, root)?;
     step.done(format_args!("{} packages with debootstrap", packages.len()));
@@ -179,10 +180,7 @@ fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>) -> Result<()> {
         index.push_str(&stanza(set, i, &name));
         index.push('\n');
     }
-    let sum = Sha256::digest(index.as_bytes()).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let sum = hex(&Sha256::digest(index.as_bytes()));
     let release = format!(
         "Suite: {0}\nCodename: {0}\nArchitectures: {1}\nComponents: main\nSHA256:\n {sum} {2} {binary}/Packages\n",
         plan.release,
@@ -200,30 +198,29 @@ fn write(path: &PathBuf, text: &str) -> Result<()> {
 /// A package's paragraph in the index. Its dependencies are those it has inside the set, one name each, because
 /// debootstrap takes the first alternative whether it is there or not.
 fn stanza(set: &Set<'_>, index: usize, file: &str) -> String {
-    let (package, fields) = (&set.packages[index].package, &set.debs[index].control().fields);
-    let mut text = String::new();
+    let (package, control) = (&set.packages[index].package, set.debs[index].control());
+    let mut text = Paragraph::default();
     let mut add = |name: &str, value: &str| {
         if !value.is_empty() {
-            text.push_str(&field(name, value));
+            text.set(name, value);
         }
     };
     add("Package", &package.name);
     add("Version", &package.version);
     add("Architecture", &package.arch);
     for name in ["Essential", "Multi-Arch", "Maintainer", "Installed-Size", "Section"] {
-        add(name, fields.get(name));
+        add(name, control.field(name));
     }
-    add("Priority", if set.required.contains(&index) { "required" } else { fields.get("Priority") });
-    for name in ["Pre-Depends", "Depends"] {
-        let needs = set.graph.needs(index, &[name]);
+    add("Priority", if set.required.contains(&index) { "required" } else { control.field("Priority") });
+    for (name, needs) in [("Pre-Depends", set.graph.pre_depends(index)), ("Depends", set.graph.depends(index))] {
         let needs: Vec<&str> = needs.iter().map(|n| set.packages[*n].package.name.as_str()).collect();
         add(name, &needs.join(", "));
     }
     add("Filename", file);
     add("Size", &package.size.to_string());
     add("SHA256", &package.sha256);
-    add("Description", fields.get("Description").lines().next().unwrap_or_default());
-    text
+    add("Description", control.field("Description").lines().next().unwrap_or_default());
+    text.to_string()
 }
 
 /// Takes away what debootstrap leaves of the host, of the throw-away repository and of its own work.
@@ -246,6 +243,29 @@ fn tidy(root: &Root) -> Result<()> {
     root.remove_all("run/mount")
 }
 
+/// dpkg took the priorities of the throw-away index over into its database, where every package that debootstrap was to
+/// unpack first is called required. They become what the packages themselves say.
+fn restore_priorities(root: &Root, debs: &[Deb]) -> Result<()> {
+    let priorities: BTreeMap<&str, &str> =
+        debs.iter().map(|d| (d.control().field("Package"), d.control().field("Priority"))).collect();
+    for file in ["status", "status-old"] {
+        let path = format!("{ADMIN}/{file}");
+        let Some(text) = root.read_text_if_there(&path)? else { continue };
+        let mut restored = String::new();
+        for mut paragraph in Paragraph::parse_all(&text).with_context(|| format!("reading /{path}"))? {
+            match priorities.get(paragraph.required("Package")?) {
+                Some(priority) if !priority.is_empty() => paragraph.set("Priority", *priority),
+                _ => {
+                    paragraph.remove("Priority");
+                }
+            }
+            restored.push_str(&format!("{paragraph}\n"));
+        }
+        root.write(&path, restored, 0o644)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +275,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let name = |version: &str| {
             let text = format!("Package: base-files\nVersion: {version}\nArchitecture: amd64\n");
-            let fields = super::super::fields::Paragraph::parse(&text).expect("good");
+            let fields = Paragraph::parse(&text).expect("good");
             Name::new(&super::super::archive::Control { fields, files: Vec::new() }).expect("good")
         };
         let (debian, ubuntu) = ([name("13")], [name("12ubuntu4")]);

@@ -89,7 +89,7 @@ fn real_indexes_are_read_fast() {
             let kept = sources[0].index.text.len();
             eprintln!(
                 "{name}: {} packages, {kept} bytes kept; {threads} threads: read in {read:?}, pool in {:?}",
-                pool.len(),
+                pool.count(),
                 start.elapsed() - read
             );
         }

@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::control::Paragraph;
 use super::database::ADMIN;
-use super::fields::Paragraph;
 use crate::family::{Installed, Owners};
 use crate::root::{Kind, Root, kind};
 
@@ -19,10 +19,11 @@ const LINK_LIMIT: usize = 40;
 pub fn installed(root: &Root) -> Result<Vec<Installed>> {
     let mut packages = Vec::new();
     for paragraph in status(root)? {
-        let name = paragraph.get("Package");
-        let version = paragraph.get("Version");
+        let get = |name: &str| paragraph.get(name).unwrap_or_default();
+        let name = get("Package");
+        let version = get("Version");
         // `Source: NAME (VERSION)`, where they are not the package's own, deb-control(5).
-        let (source, source_version) = match paragraph.get("Source") {
+        let (source, source_version) = match get("Source") {
             "" => (name, version),
             source => match source.split_once('(') {
                 Some((source, version)) => (source.trim(), version.trim_end_matches(')').trim()),
@@ -33,10 +34,10 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
         packages.push(Installed {
             name: name.to_string(),
             version: version.to_string(),
-            arch: paragraph.get("Architecture").to_string(),
+            arch: get("Architecture").to_string(),
             source: source.to_string(),
             source_version: source_version.to_string(),
-            installed_size: paragraph.get("Installed-Size").parse::<u64>().unwrap_or(0).saturating_mul(1024),
+            installed_size: get("Installed-Size").parse::<u64>().unwrap_or(0).saturating_mul(1024),
             licence_files: if root.exists(&copyright) { vec![copyright] } else { Vec::new() },
         });
     }
@@ -51,8 +52,8 @@ pub fn owners(root: &Root) -> Result<Owners> {
     let diversions = diversions(root)?;
     let mut conffiles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for paragraph in status(root)? {
-        let of = conffiles.entry(paragraph.get("Package").to_string()).or_default();
-        for line in paragraph.get("Conffiles").lines().filter(|l| !l.trim().is_empty()) {
+        let of = conffiles.entry(paragraph.get("Package").unwrap_or_default().to_string()).or_default();
+        for line in paragraph.get("Conffiles").unwrap_or_default().lines().filter(|l| !l.trim().is_empty()) {
             // ` PATH HASH [obsolete] [remove-on-upgrade]`: the path may hold blanks, the hash does not.
             let words: Vec<&str> = line.trim().split(' ').collect();
             let flags = words.iter().rev().take_while(|w| ["obsolete", "remove-on-upgrade"].contains(w)).count();
@@ -89,7 +90,10 @@ fn status(root: &Root) -> Result<Vec<Paragraph>> {
     };
     let mut paragraphs = Paragraph::parse_all(&text).with_context(|| format!("reading /{path}"))?;
     // `Status: WANT FLAG STATE`, dpkg(1), "PACKAGE STATES".
-    paragraphs.retain(|p| !matches!(p.get("Status").split(' ').nth(2), Some("not-installed" | "config-files") | None));
+    paragraphs.retain(|p| {
+        let state = p.get("Status").and_then(|s| s.split(' ').nth(2));
+        !matches!(state, Some("not-installed" | "config-files") | None)
+    });
     Ok(paragraphs)
 }
 

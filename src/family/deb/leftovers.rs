@@ -219,7 +219,13 @@ fn debootstrap(cleaner: &mut Cleaner<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clean::testing::Tree;
+    use crate::clean::testing::{Tree, assert_well_formed};
+
+    #[test]
+    fn names_and_sentences() {
+        assert_well_formed(STEPS.iter().map(|s| (s.name, s.sentence)));
+        assert!(STEPS.iter().all(|s| crate::clean::GROUPS.contains(&s.group())));
+    }
 
     #[test]
     fn contents_go_and_folders_of_packages_stay() {

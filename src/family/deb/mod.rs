@@ -11,6 +11,8 @@ use crate::plan::Plan;
 use crate::root::Root;
 
 mod archive;
+#[cfg(test)]
+mod archive_tests;
 mod checks;
 mod claims;
 mod codec;
@@ -18,11 +20,12 @@ mod configure;
 mod container;
 mod control;
 pub mod database;
+#[cfg(test)]
+mod deb_maker;
 mod debfile;
 mod debootstrap;
 mod explain;
 mod extended;
-mod fields;
 mod index;
 mod installed;
 mod leftovers;
@@ -42,6 +45,8 @@ mod sources;
 mod sshd;
 mod suite;
 mod unpack;
+#[cfg(test)]
+mod unpack_tests;
 mod version;
 mod wanted;
 
@@ -60,7 +65,7 @@ impl Family for Deb {
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
         match self.engine {
             Engine::Native => native::bootstrap(context, plan, packages, root),
-            Engine::Debootstrap => debootstrap::bootstrap_with_debootstrap(context, plan, packages, root),
+            Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
         }
     }
 

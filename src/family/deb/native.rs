@@ -24,12 +24,12 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     let step = context.ui.step("Unpacking");
     let (debs, names) = open(context.jobs, &packages)?;
     let paragraphs = debs.iter().map(|d| &d.control().fields).collect();
-    let order = Graph::new(paragraphs).order();
+    let order = Graph::new(paragraphs)?.order();
     // From here on an index is a place in the order of installation.
     let debs = permute(debs, &order);
     let names = permute(names, &order);
     let packages = permute(packages, &order);
-    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect());
+    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
     let order: Vec<usize> = (0..debs.len()).collect();
 
     let total = debs.iter().map(Deb::data_size).sum();

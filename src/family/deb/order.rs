@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::Paragraph;
+use anyhow::{Context as _, Result};
+
+use super::control::Paragraph;
+use super::relation;
 
 /// The dependencies inside a set of packages, by index.
 #[derive(Debug)]
@@ -10,21 +13,49 @@ pub struct Graph<'p> {
     packages: Vec<&'p Paragraph>,
     by_name: BTreeMap<&'p str, Vec<usize>>,
     /// Virtual packages, by the index of who provides them.
-    provided: BTreeMap<String, Vec<usize>>,
+    provided: BTreeMap<&'p str, Vec<usize>>,
+    pre_depends: Vec<Vec<usize>>,
+    depends: Vec<Vec<usize>>,
 }
 
 impl<'p> Graph<'p> {
     /// Of the control paragraphs of a set.
-    pub fn new(packages: Vec<&'p Paragraph>) -> Graph<'p> {
-        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        let mut provided: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, package) in packages.iter().copied().enumerate() {
-            by_name.entry(package.get("Package")).or_default().push(index);
-            for relation in package.relations("Provides").into_iter().flatten() {
-                provided.entry(relation.name).or_default().push(index);
+    pub fn new(packages: Vec<&'p Paragraph>) -> Result<Graph<'p>> {
+        let mut graph = Graph {
+            packages,
+            by_name: BTreeMap::new(),
+            provided: BTreeMap::new(),
+            pre_depends: Vec::new(),
+            depends: Vec::new(),
+        };
+        for index in 0..graph.packages.len() {
+            graph.by_name.entry(graph.get(index, "Package")).or_default().push(index);
+            for name in graph.names(index, "Provides")? {
+                graph.provided.entry(name).or_default().push(index);
             }
         }
-        Graph { packages, by_name, provided }
+        for index in 0..graph.packages.len() {
+            let pre_depends = graph.needs(index, "Pre-Depends")?;
+            let depends = graph.needs(index, "Depends")?;
+            graph.pre_depends.push(pre_depends);
+            graph.depends.push(depends);
+        }
+        Ok(graph)
+    }
+
+    fn get(&self, package: usize, field: &str) -> &'p str {
+        self.packages[package].get(field).unwrap_or_default()
+    }
+
+    /// The names in a field of relations: of alternatives, all.
+    fn names(&self, package: usize, field: &str) -> Result<Vec<&'p str>> {
+        let mut names = Vec::new();
+        for group in relation::groups(self.get(package, field)) {
+            let alternatives = relation::alternatives(group)
+                .with_context(|| format!("reading {field} of the package {}", self.get(package, "Package")))?;
+            names.extend(alternatives.into_iter().map(|relation| relation.name));
+        }
+        Ok(names)
     }
 
     /// The packages of a name, or else those that provide it.
@@ -32,24 +63,31 @@ impl<'p> Graph<'p> {
         self.by_name.get(name).or_else(|| self.provided.get(name)).map_or(&[], Vec::as_slice)
     }
 
-    /// The packages of the set that one needs, directly: of alternatives, all that are there.
-    pub fn needs(&self, package: usize, fields: &[&str]) -> Vec<usize> {
-        let groups = fields.iter().flat_map(|field| self.packages[package].relations(field));
+    fn needs(&self, package: usize, field: &str) -> Result<Vec<usize>> {
         let mut needs: Vec<usize> = Vec::new();
-        for relation in groups.flatten() {
-            for found in self.find(&relation.name) {
+        for name in self.names(package, field)? {
+            for found in self.find(name) {
                 if *found != package && !needs.contains(found) {
                     needs.push(*found);
                 }
             }
         }
-        needs
+        Ok(needs)
+    }
+
+    /// The packages of the set that one pre-depends on, directly: of alternatives, all that are there.
+    pub fn pre_depends(&self, package: usize) -> &[usize] {
+        &self.pre_depends[package]
+    }
+
+    /// The packages of the set that one depends on, directly: of alternatives, all that are there.
+    pub fn depends(&self, package: usize) -> &[usize] {
+        &self.depends[package]
     }
 
     /// Whether the system itself needs it: what debootstrap calls required.
     pub fn is_required(&self, package: usize) -> bool {
-        let package = self.packages[package];
-        package.get("Essential") == "yes" || package.get("Priority") == "required"
+        self.get(package, "Essential") == "yes" || self.get(package, "Priority") == "required"
     }
 
     /// These packages and everything they need, transitively.
@@ -58,7 +96,7 @@ impl<'p> Graph<'p> {
         let mut todo: Vec<usize> = roots.into_iter().collect();
         while let Some(package) = todo.pop() {
             if closure.insert(package) {
-                todo.extend(self.needs(package, &["Pre-Depends", "Depends"]));
+                todo.extend(self.pre_depends(package).iter().chain(self.depends(package)));
             }
         }
         closure
@@ -68,11 +106,7 @@ impl<'p> Graph<'p> {
     /// packages come before the others, and names decide the rest, so the order is always the same.
     pub fn order(&self) -> Vec<usize> {
         let mut roots: Vec<usize> = (0..self.packages.len()).collect();
-        let key = |p: &usize| {
-            let package = self.packages[*p];
-            (!self.is_required(*p), package.get("Package"), package.get("Architecture"))
-        };
-        roots.sort_by_key(key);
+        roots.sort_by_key(|p| (!self.is_required(*p), self.get(*p, "Package"), self.get(*p, "Architecture")));
         let mut order = Vec::with_capacity(roots.len());
         let mut seen = BTreeSet::new();
         for root in roots {
@@ -83,16 +117,16 @@ impl<'p> Graph<'p> {
 
     /// Depth first without recursion: chains of dependencies may be as long as a hostile repository likes.
     fn visit(&self, root: usize, seen: &mut BTreeSet<usize>, order: &mut Vec<usize>) {
-        let mut stack = Vec::new();
-        if seen.insert(root) {
-            stack.push((root, self.needs(root, &["Pre-Depends", "Depends"]), 0));
+        if !seen.insert(root) {
+            return;
         }
-        while let Some((package, needs, next)) = stack.last_mut() {
-            match needs.get(*next).copied() {
+        let mut stack = vec![(root, 0)];
+        while let Some((package, next)) = stack.last_mut() {
+            match self.pre_depends(*package).iter().chain(self.depends(*package)).nth(*next) {
                 Some(need) => {
                     *next += 1;
-                    if seen.insert(need) {
-                        stack.push((need, self.needs(need, &["Pre-Depends", "Depends"]), 0));
+                    if seen.insert(*need) {
+                        stack.push((*need, 0));
                     }
                 }
                 None => {
@@ -122,15 +156,20 @@ mod tests {
             "Package: libc\nDepends: libgcc\n",
             "Package: libgcc\nDepends: libc\n",
         ]);
-        let graph = Graph::new(set.iter().collect());
-        let names = |order: &[usize]| order.iter().map(|i| set[*i].get("Package").to_string()).collect::<Vec<_>>();
+        let graph = Graph::new(set.iter().collect()).expect("good");
+        let names = |order: &[usize]| {
+            order.iter().map(|i| set[*i].required("Package").expect("a name").to_string()).collect::<Vec<_>>()
+        };
         assert_eq!(names(&graph.order()), ["libgcc", "libc", "mawk", "base", "apt", "zsh"]);
         let mut reversed = set.clone();
         reversed.reverse();
-        let graph = Graph::new(reversed.iter().collect());
-        let order: Vec<&str> = graph.order().iter().map(|i| reversed[*i].get("Package")).collect();
+        let graph = Graph::new(reversed.iter().collect()).expect("good");
+        let order: Vec<&str> =
+            graph.order().iter().map(|i| reversed[*i].required("Package").expect("a name")).collect();
         assert_eq!(order, ["libgcc", "libc", "mawk", "base", "apt", "zsh"]);
         assert_eq!(graph.closure([graph.find("base")[0]]).len(), 4);
         assert!(graph.find("nothing").is_empty());
+        let broken = paragraphs(&["Package: a\nDepends: b (\n"]);
+        assert!(Graph::new(broken.iter().collect()).is_err());
     }
 }

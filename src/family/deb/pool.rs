@@ -105,13 +105,8 @@ impl<'a> Pool<'a> {
     }
 
     /// The number of candidates: ids are below it.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.candidates.len()
-    }
-
-    /// Whether there is nothing to choose from.
-    pub fn is_empty(&self) -> bool {
-        self.candidates.is_empty()
     }
 
     /// A candidate.
@@ -247,7 +242,7 @@ mod tests {
             .expect("it is valid"),
         }];
         let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
-        assert!(pool.find("a").is_none() && pool.find("b").is_some() && pool.len() == 1);
+        assert!(pool.find("a").is_none() && pool.find("b").is_some() && pool.count() == 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 use sha2::{Digest, Sha256};
 
 use super::codec::Codec;
@@ -112,7 +112,7 @@ fn keyring(repository: &Repository) -> Result<Keyring> {
     Keyring::parse(&repository.keys).context("reading its keys")
 }
 
-fn is_not_found(error: &anyhow::Error) -> bool {
+fn is_not_found(error: &Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
@@ -135,11 +135,10 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
                 return Index::open(&file, *codec, size, &name, context.jobs);
             }
             Err(error) if is_not_found(&error) => missing = Some(error),
-            Err(error) => return Err(error).with_context(|| format!("fetching {name}")),
+            Err(error) => return Err(error),
         }
     }
-    let missing = missing.unwrap_or_else(|| anyhow::anyhow!("no compression of it is known"));
-    Err(missing).with_context(|| format!("fetching {}", wanted.path))
+    Err(missing.unwrap_or_else(|| anyhow!("no compression of {} is known", wanted.path)))
 }
 
 /// Where an index may be, the address that cannot change under our hands first.
@@ -195,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_known_below_context() {
-        let missing = anyhow::Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
+        let missing = Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
         assert!(is_not_found(&missing));
-        assert!(!is_not_found(&anyhow::anyhow!("refused")));
+        assert!(!is_not_found(&anyhow!("refused")));
     }
 
     #[test]

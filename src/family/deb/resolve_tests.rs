@@ -1,12 +1,8 @@
 use super::super::debfile::tests::deb;
 use super::*;
-use crate::arch::Arch;
 use crate::error::{Exit, exit_code};
 use crate::plan::{Packages, Repository};
 use crate::recipe::{FamilyKind, Image, System};
-
-static AMD64: Arch =
-    Arch { deb: "amd64", rpm: "x86_64", apk: "x86_64", oci: "amd64", oci_variant: "", rust: "x86_64", qemu: "x86_64" };
 
 fn plan(repositories: &[&str], include: &[&str]) -> Plan {
     let repository = |name: &&str| Repository {
@@ -26,7 +22,7 @@ fn plan(repositories: &[&str], include: &[&str]) -> Plan {
         name: "test".into(),
         family: FamilyKind::Deb,
         release: "trixie".into(),
-        arch: &AMD64,
+        arch: crate::arch::from_name("amd64").expect("a known architecture"),
         variant: "minbase".into(),
         repositories: repositories.iter().map(repository).collect(),
         packages: Packages { include: include.iter().map(|n| n.to_string()).collect(), ..Packages::default() },

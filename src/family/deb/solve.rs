@@ -44,11 +44,11 @@ pub enum Hostile {
 pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id]) -> Result<Vec<Id>> {
     let mut solver = Solver {
         pool,
-        sat: Sat::new(pool.len()),
+        sat: Sat::new(pool.count()),
         origins: HashMap::new(),
-        dependencies: vec![None; pool.len()],
+        dependencies: vec![None; pool.count()],
         chosen: Vec::new(),
-        is_chosen: vec![false; pool.len()],
+        is_chosen: vec![false; pool.count()],
     };
     for &id in excluded {
         solver.add(vec![Literal::no(id)], Origin::Excluded(id));

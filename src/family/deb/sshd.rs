@@ -3,7 +3,8 @@
 //! Debian makes them only while the package is set up. No conffile is changed for it: an upgrade would ask about it,
 //! and `dpkg --verify` would name it. systemd gets a drop-in a unit. Without systemd (in most containers) the init
 //! script sources `/lib/lsb/init-functions`, and that sources each file of `/lib/lsb/init-functions.d`, the place for
-//! such additions. `sshd` started by hand runs neither: `ssh-keygen -A` before it does the same.
+//! such additions. `sshd` started by hand runs neither: `ssh-keygen -A` before it does the same (and `mkdir -p /run/sshd`
+//! before Debian 13, which declares that folder in tmpfiles.d).
 
 use anyhow::Result;
 

@@ -93,6 +93,10 @@ pub fn wanted_indexes(release: &Release, repository: &Repository, arch: &str) ->
             release.architectures.join(", ")
         )));
     }
+    // Where `all` is named among the architectures, its packages need not be in each one's index. Some archives list
+    // an index of it without naming it, and do not even have the file.
+    let names_all = release.architectures.is_empty() || release.architectures.iter().any(|a| a == "all");
+    let has_all = names_all && !release.all_in_each;
     let mut indexes = Vec::new();
     for component in &repository.components {
         if !release.components.is_empty() && !release.has_component(component) {
@@ -107,10 +111,7 @@ pub fn wanted_indexes(release: &Release, repository: &Repository, arch: &str) ->
         }
         let path = format!("{component}/binary-{arch}/Packages");
         let own = listed(release, path.clone());
-        // Where packages for all architectures are not in each one's index, they have one of their own. As for apt it
-        // counts only if the release names the architecture: Debian's security archive lists a stale one.
-        let separate = !release.all_in_each && release.architectures.iter().any(|a| a == "all");
-        let all = if separate { listed(release, format!("{component}/binary-all/Packages")) } else { None };
+        let all = has_all.then(|| listed(release, format!("{component}/binary-all/Packages"))).flatten();
         if own.is_none() && all.is_none() {
             return Err(no_index(repository, &path));
         }

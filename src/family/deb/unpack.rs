@@ -10,6 +10,7 @@ use md5::{Digest as _, Md5};
 
 use super::archive::{Control, Deb};
 use super::claims::{Claimant, Claims, Conflict};
+use super::debfile::hex;
 use super::members::Kind;
 use super::place::{Placer, listed, set_directories};
 use crate::interrupt;
@@ -41,7 +42,12 @@ pub fn unpack(ui: &Ui, jobs: usize, debs: &[Deb], root: &Root, bar: &Bar) -> Res
     if !root.read_dir(".")?.is_empty() {
         bail!("unpacking into {}: the folder is not empty", root.path().display());
     }
-    let claimants: Vec<Claimant> = debs.iter().map(|d| Claimant::new(d.control())).collect();
+    let claimants: Vec<Claimant> = debs
+        .iter()
+        .map(|d| {
+            Claimant::new(d.control()).with_context(|| format!("reading the package {}", d.control().field("Package")))
+        })
+        .collect::<Result<_>>()?;
     let mut for_dpkg = BTreeSet::new();
     let mut in_order = false;
     // Every turn either is the last or takes one more package out or puts the rest in order.
@@ -104,7 +110,7 @@ fn attempt(
     for (package, placer) in links.into_inner().unwrap_or_else(|e| e.into_inner()) {
         placer.finish().with_context(|| format!("unpacking the package {}", claimants[package].name))?;
     }
-    let (dirs, lost) = claims.finish();
+    let super::claims::Outcome { dirs, lost } = claims.finish();
     set_directories(root, &dirs)?;
     let mut packages: Vec<Option<Unpacked>> = debs.iter().map(|_| None).collect();
     for (package, unpacked) in turns.into_iter().zip(unpacked) {
@@ -194,10 +200,6 @@ pub fn conffiles(control: &Control) -> Result<Vec<Conffile>> {
         conffiles.push(Conffile { path: path.to_string(), remove });
     }
     Ok(conffiles)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Does something for each of the items on so many threads, in the order of the items, and gives the results in

@@ -68,6 +68,11 @@ fn user_namespace_gives_the_same_bytes_as_root() {
         writeln!(io::stderr(), "skipped: user_namespace_gives_the_same_bytes_as_root: needs root").expect("stderr");
         return;
     }
+    if !Command::new("unshare").args(["--user", "true"]).status().is_ok_and(|status| status.success()) {
+        writeln!(io::stderr(), "skipped: user_namespace_gives_the_same_bytes_as_root: no user namespaces here")
+            .expect("stderr");
+        return;
+    }
     let dir = tempfile::tempdir().expect("a temporary folder");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
     let mut archives = Vec::new();

@@ -1,11 +1,7 @@
 use super::*;
-use crate::arch::Arch;
 use crate::error::{Exit, exit_code};
 use crate::plan::Packages;
 use crate::recipe::{FamilyKind, Image, System};
-
-static ARCH: Arch =
-    Arch { deb: "amd64", rpm: "x86_64", apk: "x86_64", oci: "amd64", oci_variant: "", rust: "x86_64", qemu: "x86_64" };
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -15,7 +11,7 @@ pub fn plan(repositories: Vec<Repository>) -> Plan {
         name: "corp-base".into(),
         family: FamilyKind::Deb,
         release: "trixie".into(),
-        arch: &ARCH,
+        arch: crate::arch::from_name("amd64").expect("a known architecture"),
         variant: "minbase".into(),
         repositories,
         packages: Packages::default(),
