@@ -98,7 +98,7 @@ fn listing(at: &Path) -> BTreeMap<PathBuf, String> {
         } else if stat.is_symlink() {
             line += &format!(" -> {}", fs::read_link(&full).expect("a link").display());
         } else if stat.is_file() {
-            line += &format!(" {}", sha256(&fs::read(&full).expect("content")));
+            line += &format!(" {}", sha256(fs::read(&full).expect("content")));
         }
         if stat.is_dir() || stat.is_file() {
             line += &format!(" {:?}", xattrs::read(&File::open(&full).expect("open")).expect("attributes"));
@@ -225,7 +225,7 @@ fn bytes_do_not_depend_on_jobs_order_umask_or_place() {
         let (first, packed) = packed_with(&one, compression, 1);
         assert_eq!(packed.sha256, sha256(&first), "{compression}");
         assert_eq!(packed.packed, first.len() as u64);
-        assert_eq!(packed.diff_id, sha256(&tar(&one)), "{compression}");
+        assert_eq!(packed.diff_id, sha256(tar(&one)), "{compression}");
         for (place, jobs) in [(&one, 2), (&one, 3), (&two, 2), (&two, 9)] {
             assert!(packed_with(place, compression, jobs).0 == first, "{compression} with {jobs} jobs");
         }
