@@ -38,6 +38,9 @@ pub struct Options {
     pub keep: bool,
     /// The recipe as the command line named it, for the notes in the output.
     pub recipe: String,
+    /// The words of the command line that decide on the content besides recipe, release, architecture and variant; for
+    /// the notes too, so without secrets.
+    pub repeat: Vec<String>,
     /// Build exactly this instead of resolving.
     pub lock: Option<Lock>,
     /// End after this stage. For the comparison of a tree with the distribution's own tool.
@@ -148,8 +151,15 @@ fn stages(
     let packed = pack(context, options, &root, lock.epoch, begin, &mut file)
         .with_context(|| format!("writing {} of {}", codec.file_name(), output.path().display()))?;
     interrupt::check()?;
-    let image =
-        emit::Image { plan, lock: &lock, installed: &installed, packed: &packed, codec, recipe: &options.recipe };
+    let image = emit::Image {
+        plan,
+        lock: &lock,
+        installed: &installed,
+        packed: &packed,
+        codec,
+        recipe: &options.recipe,
+        options: &options.repeat,
+    };
     Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
 }
 
