@@ -94,6 +94,8 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     };
     let tree = context.work.path().join(TREE);
     let result = stages(plan, options, family.as_ref(), &context, output);
+    // Ctrl-C on a terminal reaches the commands of a stage as well: that one of them failed is not what happened.
+    let result = result.map_err(|error| interrupt::check().map_or_else(anyhow::Error::from, |()| error));
     if options.keep && tree.exists() {
         let how = if userns::entered() { "; to remove it: unshare --map-root-user --map-auto rm -r" } else { "" };
         ui.info("Kept", format_args!("{}{how}", tree.display()));
