@@ -4,24 +4,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::Session;
+use super::lock::{self, Choice};
 use crate::build::{Options, Outcome, build as run_build};
 use crate::cli::BuildArgs;
-use crate::error::usage;
-use crate::fetch::Fetcher;
-use crate::lock::Lock;
+use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::recipe;
 use crate::ui::Ui;
 
 /// Builds the image that the arguments describe.
 pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
-    let jobs = match arguments.jobs {
-        Some(jobs) => jobs,
-        None => std::thread::available_parallelism().context("counting the cores; give a number with --jobs")?.get(),
-    };
-    let fetcher = Fetcher::new(&super::cache_folder(arguments.cache.clone())?, jobs)?;
-    let overrides = arguments.overrides(recipe::source_date_epoch()?)?;
-    let plan = recipe::load(&arguments.recipe, &overrides, &|url| fetcher.get(url, recipe::KEY_LIMIT))?;
+    let locking = &arguments.locking;
+    let session = Session::new(&arguments.what, &arguments.cache, locking.offline)?;
+    let (lock, previous) = packages(arguments, &session, ui)?;
+    let Session { jobs, fetcher, plan } = session;
     let options = Options {
         output: (!arguments.to_stdout()).then(|| output_folder(arguments.output.as_deref(), &plan)),
         compression: arguments.compression(),
@@ -29,8 +26,9 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
         fetcher,
         jobs,
         keep: arguments.keep,
-        recipe: recipe_name(&arguments.recipe),
-        lock: arguments.lock.as_deref().map(read_lock).transpose()?,
+        recipe: recipe_name(&arguments.what.recipe),
+        lock,
+        previous,
         stop_after: arguments.stop_after,
         time_limit: arguments.time_limit,
     };
@@ -45,6 +43,29 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
     }
 }
 
+/// The lock to build from, or what resolving goes on from.
+fn packages(arguments: &BuildArgs, session: &Session, ui: &Ui) -> Result<(Option<Lock>, Option<Previous>)> {
+    let (recipe, locking) = (&arguments.what.recipe, &arguments.locking);
+    lock::check_packages(&locking.renew, recipe)?;
+    if locking.renew.update {
+        let (new, changes) = lock::renew(session, &recipe::lock_path(recipe)?, &locking.renew, ui)?;
+        let text = lock::text(&changes);
+        // Standard output may be the image's.
+        if arguments.to_stdout() {
+            text.lines().for_each(|line| ui.info("Changed", line));
+        } else {
+            super::print(text)?;
+        }
+        return Ok((Some(new), None));
+    }
+    let strict = locking.locked || locking.offline;
+    let rollback = locking.renew.allow_rollback;
+    Ok(match lock::choose(session, recipe, locking.lock.as_deref(), strict, rollback, ui)? {
+        Choice::Lock(lock) => (Some(*lock), None),
+        Choice::Resolve(previous) => (None, previous.map(|previous| *previous)),
+    })
+}
+
 fn output_folder(given: Option<&Path>, plan: &Plan) -> PathBuf {
     given.map_or_else(
         || Path::new("out").join(format!("{}-{}-{}", plan.name, plan.release, plan.arch.name(plan.family))),
@@ -56,12 +77,6 @@ fn output_folder(given: Option<&Path>, plan: &Plan) -> PathBuf {
 fn recipe_name(spec: &str) -> String {
     let file = spec.rsplit('/').next().unwrap_or(spec);
     file.split(':').next().unwrap_or(file).to_string()
-}
-
-fn read_lock(path: &Path) -> Result<Lock> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("reading the lock {}: {error}", path.display())))?;
-    Lock::parse(&text, &path.display().to_string()).map_err(|error| usage(format!("{error:#}")))
 }
 
 #[cfg(test)]
@@ -78,11 +93,5 @@ mod tests {
         ] {
             assert_eq!(recipe_name(spec), expected, "{spec}");
         }
-    }
-
-    #[test]
-    fn a_lock_that_cannot_be_read_is_a_usage_error() {
-        let error = read_lock(Path::new("/nonexistent/mkbase.lock")).expect_err("it is not there");
-        assert!(error.is::<crate::error::Usage>() && error.to_string().contains("/nonexistent/mkbase.lock"), "{error}");
     }
 }

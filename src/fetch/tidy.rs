@@ -84,8 +84,8 @@ pub fn prune(cache: &Path, limits: Limits) -> Result<Pruned> {
     let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
     for entry in &entries {
         interrupt::check()?;
-        let unwanted = limits.age.is_some_and(|limit| age(entry.used) > limit)
-            || limits.size.is_some_and(|limit| total > limit);
+        let unwanted =
+            limits.age.is_some_and(|limit| age(entry.used) > limit) || limits.size.is_some_and(|limit| total > limit);
         let in_use = alone.is_none() && age(entry.used) < STALE;
         if unwanted && !in_use && remove(entry)? {
             total -= entry.bytes;

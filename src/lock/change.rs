@@ -77,9 +77,10 @@ pub fn changes(old: &Lock, new: &Lock, compare: impl Fn(&str, &str) -> Ordering)
         found.extend(before.into_iter().map(|p| (name.clone(), removed(p))));
         found.extend(after.into_iter().map(|p| (name.clone(), added(p))));
     }
-    found.extend(come.into_iter().flat_map(|(name, packages)| {
-        packages.into_iter().map(move |package| (name.clone(), added(package)))
-    }));
+    found.extend(
+        come.into_iter()
+            .flat_map(|(name, packages)| packages.into_iter().map(move |package| (name.clone(), added(package)))),
+    );
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found.into_iter().map(|(_, change)| change).collect()
 }
@@ -142,8 +143,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_change() {
-        let old = ["a 1 amd64 0", "b 9 all 0", "c 2 amd64 0", "d 1 amd64 0", "e 1 amd64 0", "m 1 amd64 0", "m 1 i386 0"];
-        let new = ["a 1 amd64 0", "b 10 amd64 1", "c 1 amd64 1", "d 1 amd64 1", "f 1 all 0", "m 1 amd64 0", "m 2 i386 1"];
+        let old =
+            ["a 1 amd64 0", "b 9 all 0", "c 2 amd64 0", "d 1 amd64 0", "e 1 amd64 0", "m 1 amd64 0", "m 1 i386 0"];
+        let new =
+            ["a 1 amd64 0", "b 10 amd64 1", "c 1 amd64 1", "d 1 amd64 1", "f 1 all 0", "m 1 amd64 0", "m 2 i386 1"];
         let numbers = |a: &str, b: &str| a.parse::<u32>().expect("a number").cmp(&b.parse().expect("a number"));
         let shown = |old: &[&str], new: &[&str]| {
             changes(&lock(old), &lock(new), numbers).iter().map(Change::to_string).collect::<Vec<_>>()
