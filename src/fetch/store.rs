@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::Remote;
+use crate::hash::hex;
 
 /// Of buffers for downloads and hashing: large enough that system calls do not count, small enough for every
 /// thread to have one.
@@ -129,7 +130,7 @@ impl Store {
     }
 
     fn address_entry(&self, url: &str) -> PathBuf {
-        self.root.with_file_name(ADDRESSES).join(hex(&Sha256::digest(url)))
+        self.root.with_file_name(ADDRESSES).join(crate::hash::sha256(url))
     }
 
     /// Begins a new file.
@@ -260,18 +261,13 @@ impl HalfFiles {
     }
 }
 
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::sha256;
 
     fn remote(content: &[u8]) -> Remote {
-        Remote { urls: vec![], sha256: hex(&Sha256::digest(content)), size: content.len() as u64, name: "x".into() }
+        Remote { urls: vec![], sha256: sha256(content), size: content.len() as u64, name: "x".into() }
     }
 
     fn put(store: &Store, content: &[u8]) -> PathBuf {

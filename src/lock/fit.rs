@@ -1,13 +1,11 @@
 //! Whether a lock is the one of a plan.
 
 use std::fs::File;
-use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
-use sha2::{Digest as _, Sha256};
 
 use super::Lock;
-use crate::interrupt;
+use crate::hash::sha256_of;
 use crate::plan::Plan;
 
 /// Why a lock is not the one of a plan.
@@ -49,9 +47,7 @@ impl Lock {
                 return Ok(Some(Misfit::PackageFile(package.path.clone())));
             };
             let doing = || format!("reading {}", path.display());
-            let mut file = File::open(path).with_context(doing)?;
-            let size = file.metadata().with_context(doing)?.len();
-            if size != package.size || hash(&mut file).with_context(doing)? != package.sha256 {
+            if File::open(path).and_then(sha256_of).with_context(doing)? != (package.sha256.clone(), package.size) {
                 return Ok(Some(Misfit::PackageFile(shown.clone())));
             }
         }
@@ -63,18 +59,6 @@ impl Lock {
 fn subject(release: &str, arch: &str, variant: &str) -> String {
     let words = [release, arch, variant];
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-fn hash(file: &mut File) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; 128 << 10];
-    loop {
-        interrupt::check()?;
-        match file.read(&mut chunk)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            n => hasher.update(&chunk[..n]),
-        }
-    }
 }
 
 #[cfg(test)]

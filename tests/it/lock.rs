@@ -203,7 +203,6 @@ fn locked_refuses_everything_else() {
     let ended = case.run("build", &["--locked"]).fails(1, &["Locked", "lab.lock", "installing the packages"]);
     assert!(!ended.stderr.contains("Resolving"), "{}", ended.stderr);
 
-    case.run("build", &["--locked", "--variant", "none"]).fails(2, &["none"]);
     case.change_recipe("[system]\ndocs = true\n");
     let asked = case.requests();
     for command in [&["build", "--locked"][..], &["build", "--offline"], &["fetch"], &["build", "--lock", "lab.lock"]] {
@@ -223,6 +222,21 @@ fn locked_refuses_everything_else() {
         case.run(command, &[]).fails(2, &["reading the lock", "lab.lock"]);
     }
     case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn each_variant_has_a_lock_of_its_own() {
+    let place = Place::new().with_own_cache();
+    let lab = Lab::new(&packages(SECOND));
+    let recipe = lab.recipe(&place, &["a"], "[variant.big]\npackages.include = [\"d\"]");
+    let case = Case { place, lab, recipe };
+    case.run("lock", &[]).success();
+    case.run("build", &["--locked", "--variant", "big"]).fails(2, &["lab.lock does not fit", "big"]);
+    case.run("build", &["--variant", "big"]).fails(1, &["warning", "lab.lock is not used: it is of lab", "big"]);
+    case.run("lock", &["--variant", "big"]).fails(2, &["big", "-o", "--update"]);
+    case.run("lock", &["--variant", "big", "-o", "big.lock"]).success();
+    case.run("build", &["--variant", "big", "--lock", "big.lock"]).fails(1, &["installing the packages"]);
+    case.run("build", &["--locked"]).fails(1, &["installing the packages"]);
 }
 
 #[test]
