@@ -13,6 +13,7 @@ mod docker;
 mod engines;
 mod host;
 mod kill;
+mod lock;
 mod oracle;
 mod reproducible;
 mod ssh;

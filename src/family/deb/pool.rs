@@ -104,6 +104,11 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
+    /// The architecture of the image.
+    pub fn native(&self) -> &'a str {
+        self.native
+    }
+
     /// The number of candidates: ids are below it.
     pub fn count(&self) -> usize {
         self.candidates.len()

@@ -53,7 +53,7 @@ fn contents(date: i64, packages: &[String]) -> Contents {
 }
 
 fn lock(plan: &Plan, contents: Vec<Contents>) -> Result<Lock> {
-    decide(plan, &wanted::requests(plan, "amd64")?, contents, local_files(plan, "amd64")?).map(|(lock, _)| lock)
+    decide(plan, &wanted::requests(plan, "amd64")?, contents, local_files(plan, "amd64")?, None).map(|(lock, _)| lock)
 }
 
 fn shown(lock: &Lock) -> Vec<String> {
