@@ -15,6 +15,7 @@ use store::Store;
 
 mod download;
 mod http;
+mod netrc;
 pub mod openpgp;
 mod proxy;
 mod resolve;
@@ -56,6 +57,12 @@ pub enum FetchError {
     NotFound {
         /// The address, without credentials.
         url: String,
+    },
+    /// A server has another file than the one that the index describes: by size or by content.
+    #[error("{message}")]
+    Mismatch {
+        /// What every address answered.
+        message: String,
     },
 }
 

@@ -18,7 +18,7 @@ pub struct Source {
     /// Place of the repository in the plan; none for in-house files.
     pub repository: Option<usize>,
     /// Versions of a source with a higher priority go before all others (`apt_preferences(5)`).
-    pub priority: u16,
+    pub priority: i16,
     /// Its packages.
     pub index: Index,
 }
@@ -30,7 +30,7 @@ pub struct Candidate<'a> {
     pub package: Package<'a>,
     /// Place of its repository in the plan; none for an in-house file.
     pub repository: Option<usize>,
-    priority: u16,
+    priority: i16,
 }
 
 /// All candidates.
