@@ -1,5 +1,6 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, bail};
@@ -13,7 +14,7 @@ use super::suite::{self, Wanted};
 use crate::context::Context;
 use crate::error::{Interrupted, Usage, usage};
 use crate::fetch::openpgp::Keyring;
-use crate::fetch::{FetchError, Remote, public_url};
+use crate::fetch::{FetchError, Fetcher, Remote, public_url};
 use crate::interrupt;
 use crate::plan::Repository;
 
@@ -98,7 +99,7 @@ fn pause(time: Duration) -> Result<()> {
 }
 
 fn read_once(context: &Context, repository: &Repository, base: &str, arch: &str, now: i64) -> Result<Contents> {
-    let (text, sha256) = signed_release(context, repository, base)?;
+    let (text, sha256) = signed_release(&context.fetcher, repository, base)?;
     let release = Release::parse(&text).context("its Release")?;
     if let Some(doubt) = suite::check_names(&release, repository)? {
         context.ui.warn(doubt);
@@ -134,9 +135,9 @@ fn base(url: &str, suite: &str) -> String {
 }
 
 /// The text of the `Release`, verified, and the hash of the file it is from.
-fn signed_release(context: &Context, repository: &Repository, base: &str) -> Result<(String, String)> {
+fn signed_release(fetcher: &Fetcher, repository: &Repository, base: &str) -> Result<(String, String)> {
     let keyring = if repository.trusted { None } else { Some(keyring(repository)?) };
-    let get = |name: &str, limit| context.fetcher.get(&format!("{base}{name}"), limit);
+    let get = |name: &str, limit| fetcher.get(&format!("{base}{name}"), limit);
     let (file, text) = match get("InRelease", MAX_RELEASE) {
         Ok(file) => {
             let text = match &keyring {
@@ -182,9 +183,31 @@ fn is_not_found(error: &Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
-/// Fetches an index in the first compression the mirror has, and reads it. That a listed file is not there is no
-/// fault: Debian lists the uncompressed ones and keeps none.
+/// Fetches an index and reads it.
 fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: bool, wanted: &Wanted) -> Result<Index> {
+    let file = fetch_index(&context.fetcher, repository, base, by_hash, wanted)?;
+    Index::open(&file.path, file.codec, file.size, &file.name, context.jobs)
+}
+
+/// An index in the cache.
+struct IndexFile {
+    path: PathBuf,
+    codec: Codec,
+    /// Size in bytes when unpacked, if that is listed.
+    size: Option<u64>,
+    /// What to call it in messages.
+    name: String,
+}
+
+/// Fetches an index in the first compression the mirror has. That a listed file is not there is no fault: Debian lists
+/// the uncompressed ones and keeps none.
+fn fetch_index(
+    fetcher: &Fetcher,
+    repository: &Repository,
+    base: &str,
+    by_hash: bool,
+    wanted: &Wanted,
+) -> Result<IndexFile> {
     let mut missing = None;
     for (codec, listed) in &wanted.files {
         let path = format!("{}{}", wanted.path, codec.ending());
@@ -195,10 +218,10 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
             size: listed.size,
             name: name.clone(),
         };
-        match context.fetcher.fetch(&file, &|_| {}) {
-            Ok(file) => {
+        match fetcher.fetch(&file, &|_| {}) {
+            Ok(path) => {
                 let size = if *codec == Codec::Plain { Some(listed.size) } else { wanted.size };
-                return Index::open(&file, *codec, size, &name, context.jobs);
+                return Ok(IndexFile { path, codec: *codec, size, name });
             }
             Err(error) if is_not_found(&error) => missing = Some(error),
             Err(error) => return Err(error),
@@ -215,6 +238,19 @@ fn index_urls(base: &str, path: &str, sha256: &str, by_hash: bool) -> Vec<String
     let folder = path.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
     let by_hash = by_hash.then(|| format!("{base}{folder}by-hash/SHA256/{sha256}"));
     by_hash.into_iter().chain([plain]).collect()
+}
+
+/// The verified indexes of a repository as files: compressed as they came, with their codec. For comparisons with
+/// programs that read the same ones.
+#[cfg(test)]
+pub fn files(fetcher: &Fetcher, repository: &Repository, arch: &str, now: i64) -> Result<Vec<(PathBuf, Codec)>> {
+    let base = base(&repository.build_urls[0], &repository.suite);
+    let (text, _) = signed_release(fetcher, repository, &base)?;
+    let release = Release::parse(&text)?;
+    suite::check_times(&release, repository, now)?;
+    let wanted = suite::wanted_indexes(&release, repository, arch)?;
+    let fetch = |wanted| fetch_index(fetcher, repository, &base, release.by_hash, wanted).map(|f| (f.path, f.codec));
+    wanted.iter().map(fetch).collect()
 }
 
 #[cfg(test)]
