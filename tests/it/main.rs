@@ -15,5 +15,6 @@ mod host;
 mod kill;
 mod oracle;
 mod reproducible;
+mod sources;
 mod ssh;
 mod users;

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, bail};
-use sha2::{Digest, Sha256};
 
-use super::codec::Codec;
-use super::debfile::hex;
 use super::index::Index;
 use super::release::Release;
 use super::suite::{self, Wanted};
+use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::{Interrupted, Usage, usage};
 use crate::fetch::openpgp::Keyring;
 use crate::fetch::{FetchError, Fetcher, Remote, public_url};
+use crate::hash::sha256;
 use crate::interrupt;
 use crate::plan::Repository;
 
@@ -161,7 +160,7 @@ fn signed_release(fetcher: &Fetcher, repository: &Repository, base: &str) -> Res
         Err(error) => return Err(error),
     };
     // Only file names and hashes are used, and those are ASCII where they are right.
-    Ok((String::from_utf8_lossy(&text).into_owned(), hex(&Sha256::digest(&file))))
+    Ok((String::from_utf8_lossy(&text).into_owned(), sha256(&file)))
 }
 
 fn keyring(repository: &Repository) -> Result<Keyring> {
@@ -220,7 +219,7 @@ fn fetch_index(
         };
         match fetcher.fetch(&file, &|_| {}) {
             Ok(path) => {
-                let size = if *codec == Codec::Plain { Some(listed.size) } else { wanted.size };
+                let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
                 return Ok(IndexFile { path, codec: *codec, size, name });
             }
             Err(error) if is_not_found(&error) => missing = Some(error),

@@ -12,14 +12,13 @@
 //! docs/solver.md explains the differences that are known.
 
 use std::collections::BTreeSet;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::codec::Codec;
 use super::super::index::Index;
 use super::super::pool::Source;
 use super::super::repository;
@@ -107,11 +106,8 @@ fn indexes(plan: &crate::plan::Plan) -> Vec<String> {
         for (path, codec) in repository::files(&fetcher, repository, plan.arch.deb, now).expect("verified indexes") {
             let file = BufReader::new(std::fs::File::open(path).expect("a file of the cache"));
             let mut text = String::new();
-            let mut reader: Box<dyn std::io::Read> = match codec {
-                Codec::Plain => Box::new(file),
-                codec => Box::new(codec.reader(file, 1).expect("a reader")),
-            };
-            reader.read_to_string(&mut text).expect("an index that unpacks");
+            let read = codec.reader(file, 1).expect("a reader").read_to_string(&mut text);
+            read.expect("an index that unpacks");
             indexes.push(text);
         }
     }

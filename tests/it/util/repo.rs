@@ -35,7 +35,8 @@ pub struct Repo<'a> {
 impl<'a> Repo<'a> {
     /// A repository with nothing wrong: signed inline, dated an hour ago, valid for a week, with an index by hash.
     pub fn new(key: &'a Key, debs: Vec<Deb>) -> Repo<'a> {
-        let index = debs.iter().map(|d| d.stanza.as_str()).collect::<Vec<_>>().join("\n").into_bytes();
+        // An empty line after every stanza, the last one too: debootstrap misses it else.
+        let index = debs.iter().map(|d| format!("{}\n", d.stanza)).collect::<String>().into_bytes();
         Repo {
             suite: "lab",
             key,
@@ -80,9 +81,14 @@ impl<'a> Repo<'a> {
 
     /// Puts everything on the server.
     pub fn publish(&self, server: &Server) {
+        self.publish_at(server, "");
+    }
+
+    /// The same below a folder.
+    pub fn publish_at(&self, server: &Server, base: &str) {
         let compressed = xz(&self.index);
         let release = self.release(&compressed);
-        let folder = format!("/dists/{}", self.suite);
+        let folder = format!("{base}/dists/{}", self.suite);
         match self.signing {
             Signing::Inline => server.put(format!("{folder}/InRelease"), self.key.sign_inline(&release).into_bytes()),
             Signing::Detached => {
@@ -94,7 +100,7 @@ impl<'a> Repo<'a> {
                 server.put(format!("{folder}/Release"), release.into_bytes());
             }
         }
-        let index = self.index_path();
+        let index = format!("{base}{}", self.index_path());
         let by_hash = index.trim_end_matches("Packages").to_string() + "by-hash/SHA256/";
         for (path, data) in [(index.clone(), &self.index), (format!("{index}.xz"), &compressed)] {
             if self.by_hash {
@@ -104,8 +110,24 @@ impl<'a> Repo<'a> {
             }
         }
         for deb in &self.debs {
-            server.put_body(format!("/{}", deb.path), deb.bytes.clone());
+            server.put_body(format!("{base}/{}", deb.path), deb.bytes.clone());
         }
+    }
+
+    /// The files of a flat repository of the same packages, by their names: the index beside the signed release file.
+    pub fn flat(&self) -> Vec<(String, Vec<u8>)> {
+        let release = format!(
+            "Origin: Test\nDate: {}\nSHA256:\n {} {} Packages\n",
+            rfc2822(self.date),
+            sha256(&self.index),
+            self.index.len()
+        );
+        let mut files = vec![
+            ("InRelease".to_string(), self.key.sign_inline(&release).into_bytes()),
+            ("Packages".to_string(), self.index.clone()),
+        ];
+        files.extend(self.debs.iter().map(|deb| (deb.path.clone(), deb.bytes.read())));
+        files
     }
 }
 
