@@ -47,7 +47,12 @@ impl Apt {
     fn new(indexes: &[String], arch: &str) -> Apt {
         let root = tempfile::tempdir().expect("a folder");
         let at = |path: &str| root.path().join(path);
-        for folder in ["etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"] {
+        for folder in [
+            "etc/apt/preferences.d",
+            "etc/apt/apt.conf.d",
+            "var/lib/apt/lists/partial",
+            "var/cache/apt/archives/partial",
+        ] {
             std::fs::create_dir_all(at(folder)).expect("a folder");
         }
         let mut list = String::new();
@@ -85,12 +90,15 @@ impl Apt {
     /// The packages that it would install, as `name=version`; none where it has no answer.
     fn install(&self, names: &[&str], recommends: bool) -> Option<BTreeSet<String>> {
         let recommends = if recommends { "--install-recommends" } else { "--no-install-recommends" };
-        let (solvable, said) = self.run(&[&["install", "-s", recommends], names].concat());
-        // `Inst name (version ...)`
-        let installed = said.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_once(" ("));
-        let installed =
-            installed.map(|(name, rest)| format!("{name}={}", rest.split(' ').next().unwrap_or_default())).collect();
-        solvable.then_some(installed)
+        // Simulating (-s) gives the same packages, and takes twice the time for their order.
+        let (solvable, said) = self.run(&[&["install", "-y", "-qq", "--print-uris", recommends], names].concat());
+        // `'address' name_version_arch.deb size hash`, with the colon of an epoch as %3a.
+        let files = said.lines().filter(|line| line.starts_with('\'')).filter_map(|line| line.split("' ").nth(1));
+        let full = |file: &str| {
+            let mut parts = file.split('_');
+            Some(format!("{}={}", parts.next()?, parts.next()?.replace("%3a", ":")))
+        };
+        solvable.then(|| files.filter_map(full).collect())
     }
 }
 
