@@ -16,5 +16,6 @@ mod kill;
 mod lock;
 mod oracle;
 mod reproducible;
+mod sources;
 mod ssh;
 mod users;
