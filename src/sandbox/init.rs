@@ -24,6 +24,8 @@ use super::sys;
 pub const ARGUMENT: &str = "__sandbox";
 /// Exit code when the sandbox itself could not be made; the message on standard error begins with [`MARK`].
 pub const SETUP_FAILED: i32 = 125;
+/// The whole message for a program that the kernel knows no way to run.
+pub const FOREIGN: &str = "exec format error";
 const MARK: &str = "\u{1}mkbase-sandbox: ";
 /// Exit codes of a shell for a program that cannot be run, and for one that is not there.
 const CANNOT_RUN: i32 = 126;
@@ -132,6 +134,7 @@ fn run(spec: &Spec) -> Result<i32> {
     command.args(arguments).env_clear().envs(spec.env.iter().map(|(n, v)| (n, v))).stdin(Stdio::null());
     let child = match command.spawn() {
         Ok(child) => child,
+        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => bail!(FOREIGN),
         Err(error) => {
             eprintln!("{}: {error}", program.to_string_lossy());
             return Ok(if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN });
