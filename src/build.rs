@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::context::Context;
 use crate::emit::{self, Output, Summary};
@@ -117,8 +117,7 @@ fn stages(
     // From here on the time is that of the lock.
     let plan = &Plan { epoch: Some(lock.epoch), ..plan.clone() };
     let packages = fetch(plan, &lock, context)?;
-    // Whatever has an earlier time came with a package; whatever has a later one was written by this build.
-    let begin = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("reading the clock")?.as_secs() as i64;
+    let begin = clock(&lock)?;
 
     let root = make_root(context)?;
     let stopped = |stage| {
@@ -169,6 +168,20 @@ fn pack(
     drop(bar);
     step.done(format_args!("{} into {}", ui::bytes(packed.unpacked), ui::bytes(packed.packed)));
     Ok(packed)
+}
+
+/// When the tree's making begins, in seconds since 1970: whatever has an earlier time came with a package, whatever has
+/// a later one was written by this build. That holds only if the clock is right.
+fn clock(lock: &Lock) -> Result<i64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("reading the clock")?.as_secs() as i64;
+    let newest = lock.repositories.iter().map(|r| r.date).max().unwrap_or(now);
+    if now < newest {
+        bail!(
+            "the clock of this host is wrong: it is {} s behind the date of the newest repository of the lock; set it",
+            newest - now
+        );
+    }
+    Ok(now)
 }
 
 /// The lock given, if it fits, or a new one from the repositories.

@@ -57,7 +57,27 @@ impl Ui {
 
     /// Begins a stage. `verb` is its name as people see it: `Resolving`.
     pub fn step(&self, verb: &str) -> Step {
-        Step { ui: self.clone(), verb: verb.to_string(), start: Instant::now() }
+        let spinner = self.show(ProgressBar::new_spinner(), "{prefix:>12} {spinner} {elapsed}", verb);
+        spinner.enable_steady_tick(TICK);
+        Step { ui: self.clone(), verb: verb.to_string(), start: Instant::now(), spinner }
+    }
+
+    /// Makes a bar the one that is on the terminal. Without a terminal it shows nothing.
+    fn show(&self, bar: ProgressBar, template: &str, verb: &str) -> ProgressBar {
+        let visible = self.inner.terminal && self.inner.level >= Level::Normal;
+        bar.set_draw_target(if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        // The templates are constants; a wrong one would show in the first test on a terminal.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_prefix(verb.to_string());
+        *self.inner.bar.lock().unwrap_or_else(|e| e.into_inner()) = Some(bar.clone());
+        bar
+    }
+
+    /// Takes a bar off the terminal, if it is the one there.
+    fn hide(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.inner.bar.lock().unwrap_or_else(|e| e.into_inner()).take_if(|shown| shown.is_finished());
     }
 
     /// Something that did not stop the build but that people should know.
@@ -113,30 +133,28 @@ pub struct Step {
     ui: Ui,
     verb: String,
     start: Instant,
+    spinner: ProgressBar,
 }
+
+/// How often a stage without a bar shows that it is alive.
+const TICK: Duration = Duration::from_millis(120);
 
 impl Step {
     /// A bar for this stage. Without a terminal it shows nothing.
     pub fn bar(&self, total: u64, unit: Unit) -> Bar {
-        let bar = if self.ui.inner.terminal && self.ui.inner.level >= Level::Normal {
-            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
-        } else {
-            ProgressBar::hidden()
-        };
+        self.spinner.finish_and_clear();
         let count = match unit {
-            Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}",
+            Unit::Bytes => "{decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
             Unit::Items => "{pos}/{len}",
         };
-        let style = ProgressStyle::with_template(&format!("{{prefix:>12}} [{{bar:30}}] {count} {{msg}}"))
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(self.verb.clone());
-        *self.ui.inner.bar.lock().unwrap_or_else(|e| e.into_inner()) = Some(bar.clone());
+        let template = format!("{{prefix:>12}} [{{bar:30}}] {count} {{msg}}");
+        let bar = self.ui.show(ProgressBar::new(total), &template, &self.verb);
         Bar { bar, ui: self.ui.clone() }
     }
 
     /// Ends the stage with its line: what was done, and the time it took.
     pub fn done(self, what: impl Display) {
+        self.ui.hide(&self.spinner);
         self.ui.info(&self.verb, format_args!("{what} in {}", seconds(self.start.elapsed())));
     }
 }
@@ -162,8 +180,13 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-        self.ui.inner.bar.lock().unwrap_or_else(|e| e.into_inner()).take();
+        self.ui.hide(&self.bar);
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.ui.hide(&self.spinner);
     }
 }
 

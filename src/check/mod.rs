@@ -126,8 +126,7 @@ pub fn validate(skip: &[String], family: &dyn Family) -> Result<()> {
 /// Faults of one check that are shown without `-v`: enough to see what they have in common.
 const SHOWN: usize = 20;
 
-/// Runs every check that is not skipped, shows each fault, and gives them all. A check that cannot be made is a fault
-/// too; only an interruption ends it early.
+/// Runs every check that is not skipped, and gives the faults. A check that cannot be made is a fault too; only an interruption ends it early.
 pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec<Fault>> {
     validate(skip, subject.family)?;
     let mut faults = Vec::new();
@@ -140,11 +139,6 @@ pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec
         };
         if messages.is_empty() {
             ui.detail(format_args!("{}: {}", check.name, check.sentence));
-        }
-        let shown = if ui.verbose() { messages.len() } else { SHOWN };
-        messages.iter().take(shown).for_each(|message| ui.fault(check.name, message));
-        if messages.len() > shown {
-            ui.fault(check.name, format_args!("and {} more of the kind; -v shows them", messages.len() - shown));
         }
         faults.extend(messages.into_iter().map(|message| Fault { check: check.name, message }));
     }
@@ -169,12 +163,24 @@ pub fn check(context: &Context, plan: &Plan, family: &dyn Family, root: &Root) -
         clean_skip: plan.clean_skip.clone(),
     };
     let faults = check_tree(&context.ui, family, root, &settings, &plan.check_skip)?;
+    show_faults(&context.ui, &faults);
     if !faults.is_empty() {
         return Err(Faults(faults.len()).into());
     }
     let count = checks(family).iter().filter(|c| !c.is_skipped(&plan.check_skip)).count();
     stage.done(format_args!("{count} checks passed"));
     Ok(())
+}
+
+/// Shows faults, and no more than [`SHOWN`] of one kind.
+fn show_faults(ui: &Ui, faults: &[Fault]) {
+    for kind in faults.chunk_by(|a, b| a.check == b.check) {
+        let shown = if ui.verbose() { kind.len() } else { kind.len().min(SHOWN) };
+        kind[..shown].iter().for_each(|fault| ui.fault(fault.check, &fault.message));
+        if kind.len() > shown {
+            ui.fault(kind[0].check, format_args!("and {} more of the kind; -v shows them", kind.len() - shown));
+        }
+    }
 }
 
 /// Runs every check that is not skipped on any tree. [`Settings::of_tree`] gives the settings of one whose recipe is

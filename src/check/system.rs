@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Check, Subject, settings};
 use crate::clean::real_target;
+use crate::customise::timezone::is_utc;
 use crate::sandbox::Output;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -36,8 +37,6 @@ fn shell(subject: &Subject<'_>) -> Result<Vec<String>> {
     )])
 }
 
-/// Names of UTC, which is also what a system without `/etc/localtime` has (localtime(5)).
-const UTC: [&str; 6] = ["Etc/UTC", "UTC", "Etc/UCT", "UCT", "Etc/Universal", "Etc/Zulu"];
 /// tzfile(5).
 const MAGIC: &[u8] = b"TZif";
 
@@ -52,7 +51,7 @@ fn timezone(subject: &Subject<'_>) -> Result<Vec<String>> {
     }
     let wanted = Path::new("usr/share/zoneinfo").join(zone);
     if root.lstat(LOCALTIME)?.is_none() {
-        if !UTC.contains(&zone) {
+        if !is_utc(zone) {
             faults
                 .push(format!("/etc/localtime is missing, so it is UTC, not {zone}; link it to /{}", wanted.display()));
         }
@@ -63,8 +62,7 @@ fn timezone(subject: &Subject<'_>) -> Result<Vec<String>> {
         return Ok(faults);
     };
     let data = root.read(&target)?;
-    let same =
-        if root.exists(&wanted) { root.read(&wanted)? == data } else { target.ends_with(zone) || UTC.contains(&zone) };
+    let same = if root.exists(&wanted) { root.read(&wanted)? == data } else { target.ends_with(zone) || is_utc(zone) };
     if !data.starts_with(MAGIC) {
         faults.push(format!("/etc/localtime is no time zone file; link it to /{}", wanted.display()));
     } else if !same {

@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::check::{Fault, Settings, check_tree};
 use crate::cli::CheckArgs;
+use crate::codec::Codec;
 use crate::emit;
 use crate::error::{Faults, usage};
 use crate::family;
-use crate::pack::{self, Codec};
+use crate::pack;
 use crate::root::Root;
 use crate::ui::{Ui, bytes};
 use crate::work::Work;

@@ -14,7 +14,7 @@ mod accounts;
 mod files;
 pub mod locale;
 mod scripts;
-mod timezone;
+pub mod timezone;
 mod users;
 
 /// What every concern may look at.

@@ -15,10 +15,16 @@ use crate::root::{Kind, Root};
 const ZONEINFO: &str = "usr/share/zoneinfo";
 /// The first bytes of every compiled zone, RFC 9636 section 3.1.
 const MAGIC: &[u8; 4] = b"TZif";
-/// The names of UTC, which needs no database.
-const UTC: [&str; 7] = ["UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Universal", "Universal", "Zulu"];
+/// The names of UTC in the database (its file `backward` links them).
+const UTC: [&str; 8] = ["Etc/UTC", "UTC", "Etc/UCT", "UCT", "Etc/Universal", "Universal", "Etc/Zulu", "Zulu"];
 /// Entries of the database that are no zones: `localtime` is a link back to `/etc/localtime`.
 const NO_ZONES: [&str; 2] = ["localtime", "posixrules"];
+
+/// Whether a zone is UTC by one of its names: it needs no database, for a system without `/etc/localtime` has it too
+/// (`localtime(5)`).
+pub fn is_utc(zone: &str) -> bool {
+    UTC.contains(&zone)
+}
 
 /// Sets the zone. A usage error names the nearest zone of the tree.
 pub fn set(zone: &str, root: &Root) -> Result<()> {
@@ -32,7 +38,7 @@ pub fn set(zone: &str, root: &Root) -> Result<()> {
         root.symlink(Path::new("/").join(ZONEINFO).join(zone), "etc/localtime")?;
         return root.write("etc/timezone", format!("{zone}\n"), 0o644);
     }
-    if UTC.contains(&zone) {
+    if is_utc(zone) {
         // Without a database there is nothing to link to. An absent /etc/localtime means UTC to every libc,
         // a dangling one is an error to some programs.
         root.remove_file("etc/localtime")?;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use sha2::{Digest, Sha256};
 
 use super::CHECKSUMS;
+use crate::hash::sha256_of;
 
 /// Compares every file of an output folder with its line of `SHA256SUMS`, as `sha256sum --check` would.
 pub fn verify(folder: &Path) -> Result<()> {
@@ -15,10 +15,8 @@ pub fn verify(folder: &Path) -> Result<()> {
         let Some((expected, name)) = line.split_once("  ").filter(|(_, name)| is_plain(name)) else {
             bail!("{CHECKSUMS} line {} is not `HASH  NAME`", number + 1);
         };
-        let mut hash = Sha256::new();
-        let mut file = File::open(folder.join(name)).with_context(|| format!("opening {name}"))?;
-        std::io::copy(&mut file, &mut HashWriter(&mut hash)).with_context(|| format!("reading {name}"))?;
-        let actual: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = File::open(folder.join(name)).with_context(|| format!("opening {name}"))?;
+        let (actual, _) = sha256_of(file).with_context(|| format!("reading {name}"))?;
         if actual != expected {
             bail!("{name} is not as it was built: its SHA-256 is {actual}, {CHECKSUMS} has {expected}; build it anew");
         }
@@ -29,19 +27,6 @@ pub fn verify(folder: &Path) -> Result<()> {
 /// A name in the folder itself, so that a hostile list cannot make anyone read elsewhere.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name != ".." && name != "." && !name.contains('/')
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.0.update(data);
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 
 use super::{DOCKER_WITH_ZSTD, Image, LOCK, quote};
+use crate::codec::Codec;
 use crate::error::usage;
-use crate::pack::Codec;
 use crate::plan::Plan;
 use crate::recipe;
 

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use sha2::{Digest, Sha256};
 
+use crate::codec::Codec;
 use crate::family::Installed;
+use crate::hash::sha256;
 use crate::lock::Lock;
-use crate::pack::{Codec, Packed};
+use crate::pack::Packed;
 use crate::plan::Plan;
 use crate::ui::Ui;
 
@@ -78,8 +79,7 @@ pub fn emit(output: Output, image: &Image<'_>, ui: &Ui) -> Result<Summary> {
     ];
     let mut sums = vec![(tarball, image.packed.sha256.clone())];
     for (name, text) in &files {
-        let hash = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-        sums.push((name, hash));
+        sums.push((name, sha256(text)));
     }
     sums.sort();
     // Two blanks: text mode, as sha256sum writes it.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::*;
 use crate::error::{Exit, exit_code};
+use crate::hash::sha256;
 use crate::lock::{LockedPackage, LockedRepository, Role, VERSION};
 use crate::plan::Packages;
 use crate::recipe::{self, FamilyKind, System};
@@ -93,7 +94,7 @@ struct Case {
 impl Case {
     fn new() -> Case {
         let content = b"a tarball";
-        let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sha256(content);
         Case {
             plan: plan(),
             lock: lock(),

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::Remote;
+use crate::hash::hex;
 
 /// Of buffers for downloads and hashing: large enough that system calls do not count, small enough for every
 /// thread to have one.
@@ -185,18 +186,13 @@ impl HalfFiles {
     }
 }
 
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::sha256;
 
     fn remote(content: &[u8]) -> Remote {
-        Remote { urls: vec![], sha256: hex(&Sha256::digest(content)), size: content.len() as u64, name: "x".into() }
+        Remote { urls: vec![], sha256: sha256(content), size: content.len() as u64, name: "x".into() }
     }
 
     fn put(store: &Store, content: &[u8]) -> PathBuf {

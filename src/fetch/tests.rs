@@ -1,7 +1,5 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-use sha2::{Digest as _, Sha256};
-
 use super::testserver::{Reply, Request, Server};
 use super::*;
 
@@ -56,7 +54,7 @@ fn content() -> Vec<u8> {
 }
 
 fn remote(content: &[u8], urls: &[String]) -> Remote {
-    let sha256 = Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+    let sha256 = crate::hash::sha256(content);
     Remote { urls: urls.to_vec(), sha256, size: content.len() as u64, name: "thing 1.0 (amd64)".into() }
 }
 

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, bail};
 use flate2::GzBuilder;
 
+use super::Compression;
 use super::xz;
-use super::{Codec, Compression};
+use crate::codec::Codec;
 use crate::interrupt;
 
 /// How much goes to a codec at a time, so that an interrupt is seen within a tenth of a second.

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 
+use crate::codec::Codec;
 use crate::error::{did_you_mean, usage};
 use crate::root::Root;
 use crate::ui::Bar;
@@ -26,33 +27,7 @@ mod tests;
 
 pub use extract::{Extracted, Limits, extract, extract_within};
 
-/// The compressions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// `.tar.xz`
-    Xz,
-    /// `.tar.zst`
-    Zstd,
-    /// `.tar.gz`
-    Gzip,
-    /// `.tar`
-    None,
-}
-
 impl Codec {
-    /// All of them, in the order of the help.
-    pub const ALL: [Codec; 4] = [Codec::Xz, Codec::Zstd, Codec::Gzip, Codec::None];
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Codec::Xz => "xz",
-            Codec::Zstd => "zstd",
-            Codec::Gzip => "gzip",
-            Codec::None => "none",
-        }
-    }
-
     /// What the tarball in an output folder is called.
     pub fn file_name(self) -> &'static str {
         match self {
@@ -165,9 +140,4 @@ pub fn pack(
     bar.total(items.iter().map(tree::Item::tar_size).sum());
     let clock = tree::Clock { epoch, build_start };
     stream::run(compression, jobs, out, bar, |sink| tree::write(root, &items, clock, sink))
-}
-
-/// Lower-case hexadecimal of a hash.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -15,7 +15,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use super::encode::{Encoder, Framing, Piece};
-use super::{Codec, Compression, Packed, hex};
+use super::{Compression, Packed};
+use crate::codec::Codec;
+use crate::hash::hex;
 use crate::interrupt;
 use crate::ui::Bar;
 

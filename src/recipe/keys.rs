@@ -40,7 +40,7 @@ fn read_one(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<Pinne
     }
     let path = fill(node, key, &choice.placeholders)?;
     let data = read(node, key, &path, KEY_LIMIT)?;
-    Ok(PinnedKey { name: file_name(&path), pin: super::digest::sha256(&data), data })
+    Ok(PinnedKey { name: file_name(&path), pin: crate::hash::sha256(&data), data })
 }
 
 fn file_name(path: &str) -> String {

@@ -147,7 +147,7 @@ fn in_release_with_one_changed_byte() {
         bytes[at] ^= 1;
     });
     let recipe = lab.recipe(&place, &[], "");
-    refused(&place, &recipe, &["InRelease", "signature"]);
+    refused(&place, &recipe, &["InRelease", "was changed"]);
     assert_eq!(lab.server.count("Packages") + lab.server.count("by-hash"), 0, "nothing more was read");
 }
 
@@ -221,8 +221,14 @@ fn expired_and_future_indexes() {
     let day = 86_400;
     type Change = fn(&mut crate::util::repo::Repo<'_>);
     let cases: [(Change, &[&str]); 2] = [
-        (|repo| (repo.date, repo.valid_until) = (now() - 9 * 86_400, Some(now() - 86_400)), &["InRelease", "expired"]),
-        (|repo| (repo.date, repo.valid_until) = (now() + 3 * 86_400, None), &["InRelease", "future"]),
+        (
+            |repo| (repo.date, repo.valid_until) = (now() - 9 * 86_400, Some(now() - 86_400)),
+            &["'main'", "its Release is expired", "check_valid_until"],
+        ),
+        (
+            |repo| (repo.date, repo.valid_until) = (now() + 3 * 86_400, None),
+            &["'main'", "its Release is from the future"],
+        ),
     ];
     for (change, texts) in cases {
         let place = Place::new().with_own_cache();
@@ -555,12 +561,12 @@ fn noise(length: usize) -> Vec<u8> {
 
 #[test]
 fn maintainer_script_that_fails() {
-    for script in ["preinst", "postinst"] {
+    for (script, said) in [("preinst", "preinst"), ("postinst", "post-installation script")] {
         let place = Place::new();
         let package = Package::new("lab-fails").script(script, "echo 'no luck today' >&2\nexit 7").build();
         let lab = Lab::complete(&[package]);
         let recipe = lab.recipe(&place, &["lab-fails"], "");
-        refused(&place, &recipe, &["lab-fails", script, "no luck today"]);
+        refused(&place, &recipe, &["lab-fails", said, "no luck today"]);
     }
 }
 
@@ -570,8 +576,8 @@ fn maintainer_script_that_hangs() {
     let package = Package::new("lab-hangs").script("postinst", &format!("sleep {DAEMON}1")).build();
     let lab = Lab::complete(&[package]);
     let recipe = lab.recipe(&place, &["lab-hangs"], "");
-    let ended = place.build(&recipe, "image", &[]).env("MKBASE_TIME_LIMIT", "10").limit(Duration::from_secs(120)).run();
-    ended.fails(1, &["10 s"]);
+    let ended = place.build(&recipe, "image", &["--time-limit", "10"]).limit(Duration::from_secs(120)).run();
+    ended.fails(1, &["lab-hangs", "10 s"]);
     place.assert_nothing_left(&[]);
     assert!(processes_named(&format!("{DAEMON}1")).is_empty(), "the hanging script is gone");
 }
@@ -651,7 +657,7 @@ fn output_folder_of_something_else_is_left_alone() {
     let recipe = lab.recipe(&place, &[], "");
     std::fs::create_dir(place.out("image")).expect("a folder");
     std::fs::write(place.out("image").join("thesis.txt"), "years of work").expect("a file");
-    place.build(&recipe, "image", &[]).run().fails(1, &[]);
+    place.build(&recipe, "image", &[]).run().fails(2, &[place.out("image").to_str().expect("text"), "-o"]);
     assert_eq!(std::fs::read_to_string(place.out("image").join("thesis.txt")).expect("the file"), "years of work");
     place.assert_nothing_left(&["image"]);
 }

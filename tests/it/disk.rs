@@ -82,13 +82,13 @@ fn standard_output_that_is_full_or_gone() {
     let lab = Lab::complete(&[]);
     let recipe = lab.recipe(&place, &[], "");
     let to = |place: &Place, redirection: &str| {
-        let script = format!("exec \"$@\" {redirection}");
+        let script = format!("\"$@\" {redirection}; exit ${{PIPESTATUS[0]}}");
         place
             .mkbase(["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), "-".as_ref()])
-            .through(["sh", "-c", &script, "sh"])
+            .through(["bash", "-c", &script, "bash"])
             .run()
     };
     to(&place, ">/dev/full").fails(1, &["No space left"]);
-    to(&place, ">&-").fails(1, &[]);
+    to(&place, "| head -c 1000000 | wc -c").fails(1, &["standard output"]);
     place.assert_nothing_left(&[]);
 }

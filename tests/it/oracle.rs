@@ -48,6 +48,11 @@ const ALLOWED: &[Allowed] = &[
     Allowed { path: "var/lib/dpkg/lock", part: Part::Presence, reason: "a lock file" },
     Allowed { path: "var/lib/dpkg/lock-frontend", part: Part::Presence, reason: "a lock file" },
     Allowed { path: "var/lib/dpkg/triggers/Lock", part: Part::Presence, reason: "a lock file" },
+    Allowed {
+        path: "var/lib/dpkg/status",
+        part: Part::Lines(&["Priority: ", "Section: "]),
+        reason: "debootstrap has the archive's overrides from the index, mkbase the packages' own fields, as dpkg -i has",
+    },
     Allowed { path: "var/lib/dpkg/status-old", part: Part::Presence, reason: "a backup of dpkg's" },
     Allowed { path: "var/lib/dpkg/status-old", part: Part::Content, reason: "a backup of dpkg's" },
     Allowed { path: "var/lib/dpkg/diversions-old", part: Part::Presence, reason: "a backup of dpkg's" },
@@ -63,6 +68,12 @@ const ALLOWED: &[Allowed] = &[
     Allowed { path: "etc/passwd-", part: Part::Content, reason: "a backup: the state before the last account" },
     Allowed { path: "etc/group-", part: Part::Content, reason: "a backup: the state before the last account" },
     Allowed { path: "etc/shadow-", part: Part::Content, reason: "a backup: the state before the last account" },
+    Allowed {
+        path: "var/lib/dpkg/diversions-old",
+        part: Part::Content,
+        reason: "a backup: the state before the last one",
+    },
+    Allowed { path: "dev/", part: Part::Presence, reason: "mkbase's devices are in the sandbox, not in the tree" },
     Allowed { path: "etc/machine-id", part: Part::Presence, reason: "a random number" },
     Allowed { path: "etc/machine-id", part: Part::Content, reason: "a random number" },
 ];
@@ -153,6 +164,11 @@ fn compare(path: &str, theirs: (&Node, &Path), ours: (&Node, &Path), report: &mu
     }
     writeln!(report, "~ {path}").expect("a string takes it");
     let texts = [theirs.1, ours.1].map(|root| std::fs::read_to_string(root.join(path)).unwrap_or_default());
+    if let Some((number, (their, our))) =
+        texts[0].lines().zip(texts[1].lines()).enumerate().find(|(_, (their, our))| their != our)
+    {
+        writeln!(report, "    first in line {}: {their:?} and {our:?}", number + 1).expect("a string takes it");
+    }
     for (sign, text, other) in [('-', &texts[0], &texts[1]), ('+', &texts[1], &texts[0])] {
         let other: Vec<&str> = other.lines().collect();
         for line in text.lines().filter(|line| !other.contains(line)).take(20) {

@@ -20,7 +20,7 @@ fn user_and_root_make_the_same_image() {
     let body = "touch /srv/a /srv/b /srv/c\nchown www-data:tape /srv/a\nchmod 6755 /srv/a\nchown 65534:65534 /srv/b\n\
                 chown 60000:60001 /srv/c";
     let lab = Lab::complete(&[Package::new("lab-owners").script("postinst", body).build()]);
-    let skip_owners = "[check]\nskip = [\"files\"]";
+    let skip_owners = "[check]\nskip = [\"file\"]";
     let mut images = Vec::new();
     for place in [Place::new(), Place::new().of_user(user)] {
         let recipe = lab.recipe(&place, &["lab-owners"], skip_owners);

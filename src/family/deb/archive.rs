@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::codec::Codec;
 use super::control::Paragraph;
 use super::members::{Kind, Member, Members};
+use crate::codec::Codec;
 
 /// The maintainer scripts, lists and templates of one package are never larger than this; the largest in Debian have
 /// a few megabytes of checksums.

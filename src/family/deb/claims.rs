@@ -141,12 +141,12 @@ struct State {
     lost: HashSet<(usize, PathBuf)>,
 }
 
-/// What all claims came to.
+/// What came of all claims.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Settled {
     /// The directories with what is to be set on them, sorted by path.
     pub dirs: Vec<(PathBuf, DirMeta)>,
-    /// The paths that packages lost to others.
+    /// The paths that packages, by their index, lost to others.
     pub lost: HashSet<(usize, PathBuf)>,
 }
 
@@ -302,8 +302,8 @@ impl<'p> Claims<'p> {
         state.paths.get(path).is_some_and(|c| c.owner == package).then(act)
     }
 
-    /// What it all came to.
-    pub fn finish(self) -> Outcome {
+    /// What came of it, when every package is unpacked.
+    pub fn finish(self) -> Settled {
         let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
         let mut dirs: Vec<(PathBuf, DirMeta)> = state
             .paths
@@ -314,6 +314,6 @@ impl<'p> Claims<'p> {
             })
             .collect();
         dirs.sort_by(|a, b| a.0.cmp(&b.0));
-        Outcome { dirs, lost: state.lost }
+        Settled { dirs, lost: state.lost }
     }
 }

@@ -124,11 +124,7 @@ impl Stage<'_> {
                 if !before.is_subset(&required) && !before.is_subset(configured) {
                     self.run_batch(&std::mem::take(&mut batch))?;
                     self.configure_core(configured)?;
-                    let names: Vec<String> = before.difference(configured).map(|p| names[*p].qualified()).collect();
-                    let mut arguments = vec!["--force-depends", "--configure"];
-                    arguments.extend(names.iter().map(String::as_str));
-                    self.dpkg("configuring what others pre-depend on", &arguments)?;
-                    configured.extend(before);
+                    self.configure_set("configuring what others pre-depend on", before, configured)?;
                 }
             }
             batch.push(*package);
@@ -142,7 +138,8 @@ impl Stage<'_> {
     }
 
     fn run_chunk(&self, batch: &[usize]) -> Result<()> {
-        let mut script = String::new();
+        // One stream, so that what each script says stays together.
+        let mut script = String::from("exec 2>&1\n");
         for package in batch {
             // The names hold nothing that means anything to a shell.
             let Name { name, arch, .. } = &self.packages.names[*package];
@@ -151,7 +148,7 @@ impl Stage<'_> {
             database::write_control_folder(self.root, &folder, control)?;
             // debconf reads the package's name and templates from tmp.ci, where dpkg has them.
             script.push_str(&format!(
-                "echo '{MARK}{name}'; echo '{MARK}{name}' >&2\n\
+                "echo '{MARK}{name}'\n\
                  mv /{folder} /{ADMIN}/tmp.ci || exit $?\n\
                  DPKG_MAINTSCRIPT_PACKAGE={name} DPKG_MAINTSCRIPT_ARCH={arch} /{ADMIN}/tmp.ci/preinst install \
                  || exit $?\n\
@@ -188,7 +185,7 @@ impl Stage<'_> {
 
     /// Packages whose preinst moves a file of another package away, to put its own in its place.
     fn unpack_with_dpkg(&self) -> Result<()> {
-        let mut sandbox = self.sandbox("dpkg").args(["--force-unsafe-io", "--force-depends", "--unpack"]);
+        let mut sandbox = self.sandbox_of_dpkg().args(["--force-depends", "--unpack"]);
         for (package, fetched) in &self.packages.for_dpkg {
             let inside = PathBuf::from(format!("/run/mkbase/{package}.deb"));
             sandbox = sandbox.bind(&fetched.file, &inside).arg(&inside);
@@ -207,10 +204,31 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Configures those of a set that are unpacked and not configured yet.
+    fn configure_set(&self, what: &str, set: BTreeSet<usize>, configured: &mut BTreeSet<usize>) -> Result<()> {
+        let unpacked = |p: &usize| !self.packages.for_dpkg.iter().any(|(waiting, _)| waiting == p);
+        let names: Vec<String> =
+            set.difference(configured).filter(|p| unpacked(p)).map(|p| self.packages.names[*p].qualified()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = vec!["--force-depends", "--configure"];
+        arguments.extend(names.iter().map(String::as_str));
+        self.dpkg(what, &arguments)?;
+        configured.extend(set);
+        Ok(())
+    }
+
     fn dpkg(&self, what: &str, arguments: &[&str]) -> Result<()> {
-        // A configuration file that is there already was made by a script and stays, as debootstrap has it.
-        let sandbox = self.sandbox("dpkg").args(["--force-unsafe-io", "--force-confold"]).args(arguments);
-        self.dpkg_output(what, sandbox)
+        self.dpkg_output(what, self.sandbox_of_dpkg().args(arguments))
+    }
+
+    fn sandbox_of_dpkg(&self) -> Sandbox<'_> {
+        self.sandbox("/bin/sh")
+            // One stream, so that what each package says stays together.
+            .args(["-c", "exec dpkg \"$@\" 2>&1", "sh"])
+            // A configuration file that is there already was made by a script and stays, as debootstrap has it.
+            .args(["--force-unsafe-io", "--force-confold"])
     }
 
     fn dpkg_output(&self, what: &str, sandbox: Sandbox<'_>) -> Result<()> {
@@ -236,61 +254,43 @@ fn timed_out(error: anyhow::Error, last: fn(&Output) -> (String, String)) -> any
     )
 }
 
+/// Begins the output of dpkg about one package.
+const STARTS: [&str; 3] = ["Setting up ", "Unpacking ", "Processing triggers for "];
+const FAILED: &str = "dpkg: error processing ";
+
 /// The error for a dpkg that failed: the first package it names as the reason.
 fn dpkg_failed(output: &Output) -> anyhow::Error {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let mut lines = stderr.lines();
-    let named = lines.by_ref().find_map(|l| l.strip_prefix("dpkg: error processing ")).and_then(|rest| {
-        let rest = rest.strip_prefix("package ").or_else(|| rest.strip_prefix("archive ")).unwrap_or(rest);
-        rest.split(' ').next().map(str::to_string)
-    });
-    let reason = lines.next().map(|l| format!(": {}", l.trim())).unwrap_or_default();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    match named {
-        Some(name) => {
-            let begins = |line: &str| line.starts_with(&format!("Setting up {name} "));
-            let section: Vec<&str> = stdout
-                .lines()
-                .skip_while(|l| !begins(l))
-                .skip(1)
-                .take_while(|l| !l.starts_with("Setting up ") && !l.starts_with("Processing triggers "))
-                .collect();
-            let said = said(section.into_iter().chain(stderr.lines()));
-            anyhow!("the package {name} could not be installed{reason}{said}")
-        }
-        None => anyhow!("dpkg ended with {}{}", exit(output.code), said(stdout.lines().chain(stderr.lines()))),
-    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(at) = lines.iter().position(|l| l.starts_with(FAILED)) else {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return anyhow!("dpkg ended with {}{}", exit(output.code), said(text.lines().chain(stderr.lines())));
+    };
+    let rest = &lines[at][FAILED.len()..];
+    let rest = rest.strip_prefix("package ").or_else(|| rest.strip_prefix("archive ")).unwrap_or(rest);
+    let name = rest.split(' ').next().unwrap_or_default();
+    let reason = lines.get(at + 1).map(|l| format!(": {}", l.trim())).unwrap_or_default();
+    let begins = |line: &&str| STARTS.iter().any(|s| line.starts_with(s));
+    let start = lines[..at].iter().rposition(begins).map_or(0, |start| start + 1);
+    anyhow!("the package {name} could not be installed{reason}{}", said(lines[start..at].iter().copied()))
 }
 
 /// The package whose preinst ran last, and what it said.
 fn last_preinst(output: &Output) -> (String, String) {
-    let after = |stream: &[u8]| {
-        let text = String::from_utf8_lossy(stream).into_owned();
-        text.rsplit_once(MARK).and_then(|(_, rest)| rest.split_once('\n')).map(|(n, t)| (n.to_string(), t.to_string()))
-    };
-    let (name, stdout) = after(&output.stdout).unwrap_or_default();
-    let (_, stderr) = after(&output.stderr).unwrap_or_default();
-    let said = said(stdout.lines().chain(stderr.lines()));
-    (name, said)
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (name, rest) = text.rsplit_once(MARK).and_then(|(_, rest)| rest.split_once('\n')).unwrap_or_default();
+    (name.to_string(), said(rest.lines()))
 }
 
 /// The package that dpkg was last busy with, and what was said since.
 fn last_package(output: &Output) -> (String, String) {
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let mut name = String::new();
-    let mut lines = Vec::new();
-    for line in stdout.lines() {
-        let starts = ["Setting up ", "Processing triggers for ", "Unpacking "];
-        if let Some(rest) = starts.iter().find_map(|s| line.strip_prefix(s)) {
-            name = rest.split(' ').next().unwrap_or_default().to_string();
-            lines.clear();
-        } else {
-            lines.push(line);
-        }
-    }
-    let said = said(lines.into_iter().chain(stderr.lines()));
-    (name, said)
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let start = |line: &&str| STARTS.iter().any(|s| line.starts_with(s));
+    let at = lines.iter().rposition(start);
+    let name = at.and_then(|at| STARTS.iter().find_map(|s| lines[at].strip_prefix(s)));
+    let name = name.and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    (name.to_string(), said(lines[at.map_or(0, |at| at + 1)..].iter().copied()))
 }
 
 fn exit(code: i32) -> String {
@@ -311,27 +311,29 @@ fn said<'l>(lines: impl Iterator<Item = &'l str>) -> String {
 mod tests {
     use super::*;
 
-    fn output(stdout: &str, stderr: &str) -> Output {
-        Output { code: 1, stdout: stdout.into(), stderr: stderr.into() }
+    fn output(stdout: &str) -> Output {
+        Output { code: 1, stdout: stdout.into(), stderr: Vec::new() }
     }
 
     #[test]
     fn a_failing_postinst_is_named_with_what_it_said() {
-        let output = output(
-            "Setting up a (1) ...\nfine\nSetting up broken:amd64 (2) ...\nabout to fail\nSetting up c (1) ...\nnoise\n",
-            "cp: cannot stat 'x'\ndpkg: error processing package broken:amd64 (--configure):\n installed broken:amd64 \
-             package post-installation script subprocess returned error exit status 3\nErrors were encountered\n",
+        let failed = output(
+            "Setting up a (1) ...\nfine\nSetting up broken:amd64 (2) ...\nabout to fail\ncp: cannot stat 'x'\ndpkg: \
+             error processing package broken:amd64 (--configure):\n installed broken:amd64 package post-installation \
+             script subprocess returned error exit status 3\nSetting up c (1) ...\nnoise\nErrors were encountered\n",
         );
-        let text = format!("{:#}", dpkg_failed(&output));
+        let text = format!("{:#}", dpkg_failed(&failed));
         for part in ["broken:amd64", "exit status 3", "about to fail", "cannot stat 'x'"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains("noise") && !text.contains("fine"), "{text}");
+        let text = format!("{:#}", dpkg_failed(&output("dpkg: unrecoverable fatal error, aborting\n")));
+        assert!(text.contains("exit code 1") && text.contains("unrecoverable"), "{text}");
     }
 
     #[test]
     fn a_hanging_script_is_named() {
-        let hung = output("Setting up a (1) ...\nSetting up b (1) ...\nwaiting\n", "");
+        let hung = output("Setting up a (1) ...\nSetting up b (1) ...\nwaiting\n");
         let limit = std::time::Duration::from_secs(7);
         let error = anyhow::Error::new(TimedOut { command: "dpkg".into(), limit, output: hung });
         let text = format!("{:#}", timed_out(error.context("outer"), last_package));
@@ -342,8 +344,7 @@ mod tests {
 
     #[test]
     fn a_failing_preinst_is_named() {
-        let marks = format!("{MARK}a\nfine\n{MARK}b\nout\n");
-        let (name, said) = last_preinst(&output(&marks, &format!("{MARK}a\n{MARK}b\nbad\n")));
+        let (name, said) = last_preinst(&output(&format!("{MARK}a\nfine\n{MARK}b\nout\nbad\n")));
         assert_eq!(name, "b");
         assert_eq!(said, "; it said:\n    out\n    bad");
     }

@@ -211,3 +211,95 @@ impl Triggers {
         write("Unincorp", "")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(fields: &str, files: &[(&str, &str)]) -> Control {
+        let file = |(name, text): &(&str, &str)| ControlFile {
+            name: (*name).into(),
+            mode: 0o644,
+            mtime: 1_000_000,
+            data: (*text).into(),
+        };
+        Control { fields: Paragraph::parse(fields).expect("good"), files: files.iter().map(file).collect() }
+    }
+
+    fn written(control: &Control, unpacked: &Unpacked) -> Result<(tempfile::TempDir, Root)> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = Root::open(dir.path()).expect("it opens");
+        write(&root, &[(&Name::new(control)?, control, unpacked)])?;
+        Ok((dir, root))
+    }
+
+    const A: &str = "Package: a\nVersion: 1\nArchitecture: amd64\n";
+
+    #[test]
+    fn what_dpkg_would_have_written() {
+        let fields = "Version: 1:2~x\nPackage: lib\nArchitecture: amd64\nMulti-Arch: same\nstatus: hold ok installed\n\
+                      Description: short\n long\n";
+        let files = [
+            ("conffiles", "/etc/x\n/etc/lost\nremove-on-upgrade /etc/gone\n"),
+            ("list", "/forged\n"),
+            ("odd.name", "x"),
+            ("postinst", "#!/bin/sh\n"),
+            ("triggers", "# note\ninterest /usr/lib\ninterest-noawait named\nactivate other\n"),
+        ];
+        let mut unpacked = Unpacked { list: vec![b"/.".to_vec(), b"/etc".to_vec()], ..Unpacked::default() };
+        unpacked.obsolete.insert("/etc/lost".into());
+        let (_dir, root) = written(&control(fields, &files), &unpacked).expect("it is written");
+        let read = |path: &str| root.read_text(format!("{ADMIN}/{path}")).unwrap_or_else(|e| format!("{e:#}"));
+        assert_eq!(
+            read("status"),
+            "Package: lib\nStatus: install ok unpacked\nVersion: 1:2~x\nArchitecture: amd64\nMulti-Arch: same\n\
+             Description: short\n long\nConffiles:\n /etc/x newconffile\n /etc/lost newconffile obsolete\n /etc/gone \
+             newconffile remove-on-upgrade\n\n"
+        );
+        assert_eq!(read("info/lib:amd64.list"), "/.\n/etc\n");
+        assert_eq!(read("info/format"), "1\n");
+        assert_eq!(read("triggers/File"), "/usr/lib lib:amd64\n");
+        assert_eq!(read("triggers/named"), "lib:amd64/noawait\n");
+        assert!(!root.exists(format!("{ADMIN}/triggers/other")));
+        assert!(!root.exists(format!("{ADMIN}/info/lib:amd64.odd.name")));
+        let postinst = root.lstat(format!("{ADMIN}/info/lib:amd64.postinst")).expect("stat").expect("there");
+        assert_eq!((postinst.st_mode & 0o7777, postinst.st_mtime), (0o755, 1_000_000));
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for bad in ["Package: ../a\n", "Package: -a\n", "Package: a;b\n", "Package: a'b\n", "Package: a b\n", ""] {
+            let fields = format!("{bad}Version: 1\nArchitecture: amd64\n");
+            assert!(Name::new(&control(&fields, &[])).is_err(), "{bad:?}");
+        }
+        assert!(Name::new(&control("Package: a\nVersion: 1/2\nArchitecture: amd64\n", &[])).is_err());
+        assert!(Name::new(&control("Package: a\nVersion: 1\nArchitecture: $(x)\n", &[])).is_err());
+        for (file, text) in [
+            ("triggers", "interest ../x\n"),
+            ("triggers", "interest a/b\n"),
+            ("triggers", "interest Unincorp\n"),
+            ("triggers", "interest\n"),
+            ("triggers", "watch x\n"),
+            ("conffiles", "etc/relative\n"),
+        ] {
+            assert!(written(&control(A, &[(file, text)]), &Unpacked::default()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn conffiles_are_placed_beside_those_that_wait() {
+        let control = control(A, &[("conffiles", "/etc/x\n/etc/there\n/etc/lost\nremove-on-upgrade /etc/gone\n")]);
+        let unpacked = Unpacked { obsolete: ["/etc/lost".to_string()].into(), ..Unpacked::default() };
+        let (_dir, root) = written(&control, &unpacked).expect("it is written");
+        root.create_dir("etc", 0o755).expect("a folder");
+        for name in ["x", "there", "lost"] {
+            root.write(format!("etc/{name}.dpkg-new"), "new", 0o640).expect("a file");
+        }
+        root.write("etc/there", "old", 0o600).expect("a file");
+        place_conffiles(&root, &control, &unpacked).expect("they are placed");
+        assert_eq!(root.read_text("etc/x").expect("there"), "new");
+        assert_eq!(root.lstat("etc/x").expect("stat").expect("there").st_mode & 0o7777, 0o640);
+        assert_eq!(root.read_text("etc/there").expect("there"), "old");
+        assert!(root.exists("etc/x.dpkg-new") && !root.exists("etc/lost") && !root.exists("etc/gone"));
+    }
+}

@@ -132,19 +132,23 @@ pub fn gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().expect("it ends")
 }
 
-/// Writes a package file. `control` lacks the version and the architecture; `more` are other control files.
-pub fn deb(dir: &Path, control: &str, more: &[(&str, &str)], data: &[Entry]) -> PathBuf {
-    let name = control.lines().next().and_then(|l| l.strip_prefix("Package: ")).expect("it begins with the name");
-    let control = format!("{control}Version: 1\nArchitecture: amd64\n");
-    let mut files = vec![Entry::dir("./"), Entry::file("./control", &control)];
+/// A package file with this control file; `more` are other control files.
+pub fn deb_bytes(control: &str, more: &[(&str, &str)], data: &[Entry]) -> Vec<u8> {
+    let mut files = vec![Entry::dir("./"), Entry::file("./control", control)];
     files.extend(more.iter().map(|(name, text)| Entry::file(&format!("./{name}"), text)));
-    let members = [
+    ar(&[
         ("debian-binary", b"2.0\n".to_vec()),
         ("control.tar.gz", gzip(&tar(&files))),
         ("data.tar.gz", gzip(&tar(data))),
-    ];
+    ])
+}
+
+/// Writes a package file. `control` begins with the name, and lacks the version and the architecture.
+pub fn deb(dir: &Path, control: &str, more: &[(&str, &str)], data: &[Entry]) -> PathBuf {
+    let name = control.lines().next().and_then(|l| l.strip_prefix("Package: ")).expect("it begins with the name");
+    let control = format!("{control}Version: 1\nArchitecture: amd64\n");
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let path = dir.join(format!("{name}-{}.deb", COUNT.fetch_add(1, Ordering::Relaxed)));
-    std::fs::write(&path, ar(&members)).expect("a file");
+    std::fs::write(&path, deb_bytes(&control, more, data)).expect("a file");
     path
 }

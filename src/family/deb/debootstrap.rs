@@ -6,18 +6,17 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use sha2::{Digest as _, Sha256};
 
 use super::archive::Deb;
 use super::control::Paragraph;
 use super::database::{ADMIN, Name};
-use super::debfile::hex;
 use super::extended;
 use super::native::open;
 use super::order::Graph;
 use crate::command;
 use crate::context::Context;
 use crate::family::Fetched;
+use crate::hash::sha256;
 use crate::lock::Role;
 use crate::plan::Plan;
 use crate::root::Root;
@@ -130,7 +129,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
             said.join("\n    ")
         );
     }
-    tidy(root)?;
+    tidy(root, !graph.find("apt").is_empty())?;
     restore_priorities(root, &debs)?;
     std::fs::remove_dir_all(&repository).with_context(|| format!("removing {}", repository.display()))?;
     extended::write(plan, &packages, &graph, root)?;
@@ -180,7 +179,7 @@ fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>) -> Result<()> {
         index.push_str(&stanza(set, i, &name));
         index.push('\n');
     }
-    let sum = hex(&Sha256::digest(index.as_bytes()));
+    let sum = sha256(index.as_bytes());
     let release = format!(
         "Suite: {0}\nCodename: {0}\nArchitectures: {1}\nComponents: main\nSHA256:\n {sum} {2} {binary}/Packages\n",
         plan.release,
@@ -224,7 +223,13 @@ fn stanza(set: &Set<'_>, index: usize, file: &str) -> String {
 }
 
 /// Takes away what debootstrap leaves of the host, of the throw-away repository and of its own work.
-fn tidy(root: &Root) -> Result<()> {
+fn tidy(root: &Root, apt: bool) -> Result<()> {
+    if !apt {
+        // debootstrap downloads to apt's folders whether there is apt or not.
+        for path in ["var/lib/apt", "var/cache/apt", "var/lib/dpkg/cmethopt"] {
+            root.remove_all(path)?;
+        }
+    }
     for file in ["etc/resolv.conf", "etc/hostname", "etc/fstab", "etc/apt/sources.list", "var/log/bootstrap.log"] {
         root.remove_file(file)?;
     }

@@ -10,7 +10,7 @@ use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::codec::Codec;
+use crate::codec::Codec;
 use crate::interrupt;
 
 /// An index may not be larger than this when unpacked, in bytes; the largest known has 62 MB.

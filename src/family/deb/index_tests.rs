@@ -6,7 +6,7 @@ const TEXT: &str = "Package: a\nVersion: 1\nArchitecture: amd64\nDescription: sh
                     X-Other: y\n z\nSHA256: 00\n\n\npackage: b\nVERSION: 2\nArchitecture: all\nEssential: yes\n";
 
 fn read(text: &[u8], size: Option<u64>) -> Result<Index> {
-    Index::read(BufReader::new(Cursor::new(text.to_vec())), Codec::Plain, size, "test", 1)
+    Index::read(BufReader::new(Cursor::new(text.to_vec())), Codec::None, size, "test", 1)
 }
 
 #[test]

@@ -61,9 +61,9 @@ fn generate(locale: &str, name: &LocaleName, packages: &[Fetched], work: &Path, 
                  make the lock anew"
             );
         };
-        let context = || format!("unpacking the sources of locales from {}", package.file.display());
+        let context = || format!("unpacking the package {PACKAGE} for the sources of locales");
         extract::extract_subtree(&package.file, Path::new(I18N), &unpacked).with_context(context)?;
-        std::fs::read_to_string(unpacked.join("SUPPORTED")).with_context(context)?
+        std::fs::read_to_string(unpacked.join("SUPPORTED")).context("reading its list of supported locales")?
     };
     let entry = find(locale, name, &list)?;
     let folder = format!("{COMPILED}/{}", name.folder());

@@ -15,17 +15,16 @@ mod archive;
 mod archive_tests;
 mod checks;
 mod claims;
-mod codec;
 mod configure;
 mod container;
 mod control;
 pub mod database;
 #[cfg(test)]
 mod deb_maker;
-mod debfile;
 mod debootstrap;
 mod explain;
 mod extended;
+mod folders;
 mod index;
 mod installed;
 mod leftovers;

@@ -1,17 +1,16 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
 use anyhow::{Context as _, Error, Result, anyhow};
-use sha2::{Digest, Sha256};
 
-use super::codec::Codec;
-use super::debfile::hex;
 use super::index::Index;
 use super::release::Release;
 use super::suite::{self, Wanted};
+use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::usage;
 use crate::fetch::openpgp::Keyring;
 use crate::fetch::{FetchError, Remote};
+use crate::hash::sha256;
 use crate::plan::Repository;
 
 /// An `InRelease` may be this large, in bytes; Debian unstable's, the largest known, has 0.3 MB.
@@ -99,7 +98,7 @@ fn signed_release(context: &Context, repository: &Repository, base: &str) -> Res
         Err(error) => return Err(error),
     };
     // Only file names and hashes are used, and those are ASCII where they are right.
-    Ok((String::from_utf8_lossy(&text).into_owned(), hex(&Sha256::digest(&file))))
+    Ok((String::from_utf8_lossy(&text).into_owned(), sha256(&file)))
 }
 
 fn keyring(repository: &Repository) -> Result<Keyring> {
@@ -131,7 +130,7 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
         };
         match context.fetcher.fetch(&file, &|_| {}) {
             Ok(file) => {
-                let size = if *codec == Codec::Plain { Some(listed.size) } else { wanted.size };
+                let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
                 return Index::open(&file, *codec, size, &name, context.jobs);
             }
             Err(error) if is_not_found(&error) => missing = Some(error),

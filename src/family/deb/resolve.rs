@@ -1,10 +1,11 @@
 //! From a plan to a lock: which packages, of which versions, from where.
 
+use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::debfile;
+use super::archive::Deb;
 use super::index::{Index, Package};
 use super::pool::{Candidate, Id, Pool, Source};
 use super::relation::is_package_name;
@@ -14,7 +15,9 @@ use super::solve::solve;
 use super::version;
 use super::wanted::{self, Request};
 use crate::context::Context;
+use crate::customise::locale::LocaleName;
 use crate::error::usage;
+use crate::hash::sha256_of;
 use crate::lock::{self, Lock, LockedPackage, LockedRepository, Role};
 use crate::plan::Plan;
 
@@ -105,12 +108,14 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
     let mut text = String::new();
     let mut names: Vec<(String, &str)> = Vec::new();
     for (path, shown) in &plan.packages.files {
-        let file = debfile::read(path)?;
+        let deb = Deb::open(path)?;
+        let (sha256, size) =
+            File::open(path).and_then(sha256_of).with_context(|| format!("reading {}", path.display()))?;
         let place = || format!("packages.files: {shown}");
         if shown.contains(char::is_control) {
             return Err(usage(format!("packages.files: {shown:?} has a control character in its name")));
         }
-        let mut control = file.control;
+        let mut control = deb.control().fields.clone();
         let name = control.required("Package").with_context(place)?.to_owned();
         control.required("Version").with_context(place)?;
         let package_arch = control.required("Architecture").with_context(place)?;
@@ -122,8 +127,8 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
         }
         names.push((name, shown));
         control.set("Filename", shown);
-        control.set("Size", file.size.to_string());
-        control.set("SHA256", file.sha256);
+        control.set("Size", size.to_string());
+        control.set("SHA256", sha256);
         text.push_str(&control.to_string());
         text.push('\n');
     }
@@ -133,7 +138,7 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
 /// The package with the sources of locales, where one must be made and it is not in the image anyway.
 fn locales(plan: &Plan, pool: &Pool<'_>, chosen: &[Id]) -> Result<Option<LockedPackage>> {
     let locale = &plan.system.locale;
-    if is_built_in(locale) {
+    if LocaleName::parse(locale)?.is_built_in() {
         return Ok(None);
     }
     let Some(id) = pool.find(LOCALES) else {
@@ -142,12 +147,6 @@ fn locales(plan: &Plan, pool: &Pool<'_>, chosen: &[Id]) -> Result<Option<LockedP
         )));
     };
     if chosen.contains(&id) { Ok(None) } else { locked(plan, pool.get(id), Role::Tool).map(Some) }
-}
-
-/// Whether glibc has the locale without any sources: `C`, `POSIX`, and `C.UTF-8` in every spelling of its codeset.
-fn is_built_in(locale: &str) -> bool {
-    let codeset = |c: &str| c.replace('-', "").eq_ignore_ascii_case("utf8");
-    matches!(locale, "C" | "POSIX") || locale.strip_prefix("C.").is_some_and(codeset)
 }
 
 /// The line of the lock. What the index says is checked here, where it is used for the first time: names become file

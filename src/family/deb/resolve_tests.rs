@@ -1,4 +1,4 @@
-use super::super::debfile::tests::deb;
+use super::super::deb_maker::deb_bytes;
 use super::*;
 use crate::error::{Exit, exit_code};
 use crate::plan::{Packages, Repository};
@@ -160,24 +160,21 @@ fn in_house_files_go_before_the_repositories() {
     let mut plan = plan(&["main"], &[]);
     let mut place = |name: &str, control: &str| {
         let path = dir.path().join(name);
-        std::fs::write(&path, deb(control)).expect("a file");
+        std::fs::write(&path, deb_bytes(control, &[], &[])).expect("a file");
         plan.packages.files.push((path, format!("agents/{name}")));
     };
     place("agent.deb", "Package: agent\nVersion: 0.5\nArchitecture: all\nDepends: dash\nDescription: x\n y\n");
     let repository = || vec![contents(1, &[package("agent", "1", ""), package("dash", "1", "")])];
     let lock_of = |plan: &Plan| lock(plan, repository());
+    let first = plan.packages.files.clone();
     let locked = lock_of(&plan).expect("it can be solved");
     assert_eq!(shown(&locked), ["agent 0.5  Wanted", "dash 1 main Dependency"]);
     assert_eq!(locked.packages[0].path, "agents/agent.deb");
-    assert_eq!(
-        locked.packages[0].size,
-        deb("Package: agent\nVersion: 0.5\nArchitecture: all\nDepends: dash\nDescription: x\n y\n").len() as u64
-    );
+    assert_eq!(locked.packages[0].size, std::fs::metadata(&first[0].0).expect("a file").len());
 
-    let first = plan.packages.files.clone();
     let mut refused = |name: &str, control: &str, part: &str| {
         let path = dir.path().join(name);
-        std::fs::write(&path, deb(control)).expect("a file");
+        std::fs::write(&path, deb_bytes(control, &[], &[])).expect("a file");
         plan.packages.files = first.clone();
         plan.packages.files.push((path, format!("agents/{name}")));
         let error = lock_of(&plan).expect_err(part);

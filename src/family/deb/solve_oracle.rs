@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use super::super::codec::Codec;
 use super::super::index::Index;
 use super::super::pool::Source;
 use super::*;
+use crate::codec::Codec;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |v| v.parse().expect(variable))
@@ -50,7 +50,7 @@ fn answers_are_those_of_apt() {
         .map(|(at, path)| Source {
             repository: Some(at),
             priority: 500,
-            index: Index::open(&PathBuf::from(path), Codec::Plain, None, path, 1).expect("the list is valid"),
+            index: Index::open(&PathBuf::from(path), Codec::None, None, path, 1).expect("the list is valid"),
         })
         .collect();
     let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("the lists are valid");

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use super::codec::Codec;
 use super::release::{Listed, Release, show_time};
+use crate::codec::Codec;
 use crate::error::{did_you_mean, usage};
 use crate::plan::Repository;
 
@@ -127,7 +127,7 @@ fn no_index(repository: &Repository, path: &str) -> anyhow::Error {
 fn listed(release: &Release, path: String) -> Option<Wanted> {
     let find = |codec: Codec| release.files.get(&format!("{path}{}", codec.ending()));
     let files: Vec<_> = Codec::ALL.into_iter().filter_map(|codec| Some((codec, find(codec)?.clone()))).collect();
-    let size = find(Codec::Plain).map(|file| file.size);
+    let size = find(Codec::None).map(|file| file.size);
     (!files.is_empty()).then_some(Wanted { path, files, size })
 }
 

@@ -83,7 +83,7 @@ fn indexes_in_the_preferred_compressions() {
     let wanted = wanted_indexes(&release(&text), &repository("trixie", &["main"]), "amd64").expect("it is there");
     assert_eq!(wanted.len(), 2);
     assert_eq!((wanted[0].path.as_str(), wanted[0].size), ("main/binary-amd64/Packages", Some(9)));
-    assert_eq!(wanted[0].files.iter().map(|(c, _)| *c).collect::<Vec<_>>(), [Codec::Xz, Codec::Gzip, Codec::Plain]);
+    assert_eq!(wanted[0].files.iter().map(|(c, _)| *c).collect::<Vec<_>>(), [Codec::Xz, Codec::Gzip, Codec::None]);
     assert_eq!((wanted[1].path.as_str(), wanted[1].size), ("main/binary-all/Packages", None));
     let unnamed = text.replace("all amd64", "amd64");
     assert_eq!(wanted_indexes(&release(&unnamed), &repository("t", &["main"]), "amd64").expect("it is there").len(), 1);

@@ -10,9 +10,9 @@ use md5::{Digest as _, Md5};
 
 use super::archive::{Control, Deb};
 use super::claims::{Claimant, Claims, Conflict};
-use super::debfile::hex;
 use super::members::Kind;
 use super::place::{Placer, listed, set_directories};
+use crate::hash::hex;
 use crate::interrupt;
 use crate::root::Root;
 use crate::ui::{Bar, Ui};
@@ -110,11 +110,11 @@ fn attempt(
     for (package, placer) in links.into_inner().unwrap_or_else(|e| e.into_inner()) {
         placer.finish().with_context(|| format!("unpacking the package {}", claimants[package].name))?;
     }
-    let super::claims::Outcome { dirs, lost } = claims.finish();
-    set_directories(root, &dirs)?;
+    let settled = claims.finish();
+    set_directories(root, &settled.dirs)?;
     let mut packages: Vec<Option<Unpacked>> = debs.iter().map(|_| None).collect();
     for (package, unpacked) in turns.into_iter().zip(unpacked) {
-        packages[package] = Some(without_lost(unpacked, package, &lost));
+        packages[package] = Some(without_lost(unpacked, package, &settled.lost));
     }
     Ok(packages)
 }

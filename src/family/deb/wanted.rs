@@ -7,11 +7,10 @@ use anyhow::Result;
 use super::pool::{Id, Pool, Source};
 use super::relation::is_package_name;
 use super::version;
+use crate::customise::timezone::is_utc;
 use crate::error::{did_you_mean, usage};
 use crate::plan::{Packages, Plan};
 
-/// Names of coordinated universal time, for which no time zone database is needed.
-const UTC: [&str; 7] = ["UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Universal", "Universal", "Zulu"];
 /// The package with the time zones.
 const TIME_ZONES: &str = "tzdata";
 /// Most names listed in one message.
@@ -50,7 +49,7 @@ impl<'a> Request<'a> {
 pub fn requests<'a>(plan: &'a Plan, native: &str) -> Result<Vec<Request<'a>>> {
     let include = plan.packages.include.iter().map(|text| Request::parse(text, native));
     let mut requests = include.collect::<Result<Vec<_>>>()?;
-    if !UTC.contains(&plan.system.timezone.as_str()) {
+    if !is_utc(&plan.system.timezone) {
         requests.push(Request { name: TIME_ZONES, version: None });
     }
     Ok(requests)

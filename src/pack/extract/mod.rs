@@ -5,8 +5,8 @@ use std::io::{BufReader, Cursor, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use flate2::bufread::MultiGzDecoder;
 
+use crate::codec::Codec;
 use crate::interrupt;
 use crate::root::Root;
 
@@ -43,17 +43,14 @@ pub struct Extracted {
     pub omitted: Vec<PathBuf>,
 }
 
-/// The most memory that a decoder of xz may take; level 9 needs 65 MiB.
-const XZ_MEMORY: u64 = 512 << 20;
-
 /// Extracts a tarball, compressed in any of the ways that [`super::pack`] knows, into `into`, with the default limits.
 /// Owners, permissions, times, and the attributes that belong to an image are applied.
-pub fn extract(from: impl Read, into: &Root) -> Result<Extracted> {
+pub fn extract(from: impl Read + Send, into: &Root) -> Result<Extracted> {
     extract_within(from, into, Limits::default())
 }
 
 /// As [`extract`], with other limits.
-pub fn extract_within(from: impl Read, into: &Root, limits: Limits) -> Result<Extracted> {
+pub fn extract_within(from: impl Read + Send, into: &Root, limits: Limits) -> Result<Extracted> {
     let tar = decompress(from)?;
     let mut reader = reader::Reader::new(tar, limits.bytes);
     let mut placer = place::Placer::new(into);
@@ -76,32 +73,19 @@ pub fn extract_within(from: impl Read, into: &Root, limits: Limits) -> Result<Ex
 }
 
 /// Finds out by the first bytes how it is compressed.
-fn decompress<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
-    const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-    const GZIP: &[u8] = &[0x1f, 0x8b];
+fn decompress<'a>(from: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
+    /// The first bytes of a file that tell its format.
+    const START: u64 = 6;
     const OTHERS: [(&[u8], &str); 3] = [(b"BZh", "bzip2"), (&[0x04, 0x22, 0x4d, 0x18], "lz4"), (b"PK\x03\x04", "zip")];
 
     let mut input = BufReader::with_capacity(256 << 10, from);
-    // A pipe may give fewer bytes at first than the longest of the magics.
+    // A pipe may give fewer bytes at first than that.
     let mut start = Vec::new();
-    input.by_ref().take(XZ.len() as u64).read_to_end(&mut start).context("reading the archive")?;
-    let magic = start.clone();
-    let input = Cursor::new(start).chain(input);
-    if magic.starts_with(XZ) {
-        let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, xz2::stream::CONCATENATED)
-            .context("starting to decompress xz")?;
-        return Ok(Box::new(xz2::bufread::XzDecoder::new_stream(input, stream)));
-    }
-    if magic.starts_with(ZSTD) {
-        // The decoder's own limit of 128 MiB for the window holds.
-        return Ok(Box::new(zstd::stream::read::Decoder::with_buffer(input).context("starting zstd")?));
-    }
-    if magic.starts_with(GZIP) {
-        return Ok(Box::new(MultiGzDecoder::new(input)));
-    }
-    if let Some((_, name)) = OTHERS.iter().find(|(start, _)| magic.starts_with(start)) {
+    input.by_ref().take(START).read_to_end(&mut start).context("reading the archive")?;
+    if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
         bail!("the archive is compressed with {name}; mkbase reads xz, zstd, gzip and plain tar");
     }
-    Ok(Box::new(input))
+    // None comes last, and has no magic.
+    let codec = Codec::ALL.into_iter().find(|codec| start.starts_with(codec.magic())).unwrap_or(Codec::None);
+    codec.reader(Cursor::new(start).chain(input), 1)
 }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use xattr::FileExt;
 
 use super::*;
+use crate::hash::sha256;
 use crate::ui::{Level, Ui, Unit};
 
 mod privileged;
@@ -28,11 +29,6 @@ fn packed_with(root: &Path, compression: &str, jobs: usize) -> (Vec<u8>, Packed)
 
 fn tar(root: &Path) -> Vec<u8> {
     packed_with(root, "none", 2).0
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    hex(&sha2::Sha256::digest(bytes))
 }
 
 fn set_mtime(path: &Path, time: i64) {
@@ -102,7 +98,7 @@ fn listing(at: &Path) -> BTreeMap<PathBuf, String> {
         } else if stat.is_symlink() {
             line += &format!(" -> {}", fs::read_link(&full).expect("a link").display());
         } else if stat.is_file() {
-            line += &format!(" {}", sha256(&fs::read(&full).expect("content")));
+            line += &format!(" {}", sha256(fs::read(&full).expect("content")));
         }
         if stat.is_dir() || stat.is_file() {
             line += &format!(" {:?}", xattrs::read(&File::open(&full).expect("open")).expect("attributes"));
@@ -229,7 +225,7 @@ fn bytes_do_not_depend_on_jobs_order_umask_or_place() {
         let (first, packed) = packed_with(&one, compression, 1);
         assert_eq!(packed.sha256, sha256(&first), "{compression}");
         assert_eq!(packed.packed, first.len() as u64);
-        assert_eq!(packed.diff_id, sha256(&tar(&one)), "{compression}");
+        assert_eq!(packed.diff_id, sha256(tar(&one)), "{compression}");
         for (place, jobs) in [(&one, 2), (&one, 3), (&two, 2), (&two, 9)] {
             assert!(packed_with(place, compression, jobs).0 == first, "{compression} with {jobs} jobs");
         }

@@ -35,7 +35,8 @@ pub struct Repo<'a> {
 impl<'a> Repo<'a> {
     /// A repository with nothing wrong: signed inline, dated an hour ago, valid for a week, with an index by hash.
     pub fn new(key: &'a Key, debs: Vec<Deb>) -> Repo<'a> {
-        let index = debs.iter().map(|d| d.stanza.as_str()).collect::<Vec<_>>().join("\n").into_bytes();
+        // An empty line after every stanza, the last one too: debootstrap misses it else.
+        let index = debs.iter().map(|d| format!("{}\n", d.stanza)).collect::<String>().into_bytes();
         Repo {
             suite: "lab",
             key,

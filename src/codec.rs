@@ -1,0 +1,178 @@
+//! The compressions of package files, indexes and tarballs, and how each is read.
+
+use std::io::{self, BufRead, Read};
+
+use anyhow::{Context as _, Result};
+use xz2::bufread::XzDecoder;
+use xz2::stream::{MtStreamBuilder, Stream};
+
+/// The dictionary and the blocks of an xz file may take this much memory, in bytes. `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 512 << 20;
+/// A zstd window may be at most two to this power of bytes: `zstd --ultra -22`, which `dpkg-deb` uses at most.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// A compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// `.xz`
+    Xz,
+    /// `.zst`
+    Zstd,
+    /// `.gz`
+    Gzip,
+    /// No compression.
+    None,
+}
+
+impl Codec {
+    /// All of them, in the order of the help, which is also that in which indexes are preferred: smallest first.
+    pub const ALL: [Codec; 4] = [Codec::Xz, Codec::Zstd, Codec::Gzip, Codec::None];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Xz => "xz",
+            Codec::Zstd => "zstd",
+            Codec::Gzip => "gzip",
+            Codec::None => "none",
+        }
+    }
+
+    /// What file names end with, dot included.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Codec::Xz => ".xz",
+            Codec::Zstd => ".zst",
+            Codec::Gzip => ".gz",
+            Codec::None => "",
+        }
+    }
+
+    /// What its files begin with (`xz-file-format.txt`, RFC 8878, RFC 1952).
+    pub fn magic(self) -> &'static [u8] {
+        match self {
+            Codec::Xz => b"\xfd7zXZ\0",
+            Codec::Zstd => &[0x28, 0xb5, 0x2f, 0xfd],
+            Codec::Gzip => &[0x1f, 0x8b],
+            Codec::None => b"",
+        }
+    }
+
+    /// The uncompressed content of `input`: all of it, where streams follow one another too. An xz stream of several
+    /// blocks is read with `threads` threads.
+    pub fn reader<'a>(self, input: impl BufRead + Send + 'a, threads: usize) -> Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Codec::Xz => {
+                let threads = u32::try_from(threads)?;
+                let decoder = XzDecoder::new_stream(input, xz_stream(threads).context("starting the xz decoder")?);
+                Box::new(XzStreams { decoder: Some(decoder), threads })
+            }
+            Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Codec::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(input).context("starting the zstd decoder")?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).context("limiting the window of the zstd decoder")?;
+                Box::new(decoder)
+            }
+            Codec::None => Box::new(input),
+        })
+    }
+}
+
+fn xz_stream(threads: u32) -> Result<Stream, xz2::stream::Error> {
+    if threads > 1 {
+        MtStreamBuilder::new().threads(threads).memlimit_threading(XZ_MEMORY).memlimit_stop(XZ_MEMORY).decoder()
+    } else {
+        Stream::new_stream_decoder(XZ_MEMORY, 0)
+    }
+}
+
+/// Reads xz streams one after the other, as `xz-file-format.txt` wants it (section 2). The library does so itself
+/// with one thread only.
+struct XzStreams<R> {
+    /// `None` at the end and after an error.
+    decoder: Option<XzDecoder<R>>,
+    threads: u32,
+}
+
+impl<R: BufRead> Read for XzStreams<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut decoder) = self.decoder.take() {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                self.decoder = Some(decoder);
+                return Ok(count);
+            }
+            let mut input = decoder.into_inner();
+            if !skip_padding(&mut input)? {
+                break;
+            }
+            self.decoder = Some(XzDecoder::new_stream(input, xz_stream(self.threads)?));
+        }
+        Ok(0)
+    }
+}
+
+/// Skips the zeros that may follow a stream. Whether anything comes after them.
+fn skip_padding(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let more = zeros < bytes.len();
+        input.consume(zeros);
+        if more {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn every_codec_reads_back() {
+        let text = "Package: a\n".repeat(1000).into_bytes();
+        let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&text).expect("it compresses");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&text).expect("it compresses");
+        let all = [
+            (Codec::Xz, xz.finish().expect("it ends")),
+            (Codec::Gzip, gzip.finish().expect("it ends")),
+            (Codec::Zstd, zstd::encode_all(&text[..], 1).expect("it compresses")),
+            (Codec::None, text.clone()),
+        ];
+        for (codec, packed) in &all {
+            assert!(packed.starts_with(codec.magic()), "{codec:?}");
+            for threads in [1, 2] {
+                let read = |packed: &[u8]| {
+                    let mut out = Vec::new();
+                    codec.reader(packed, threads).expect("it starts").read_to_end(&mut out).expect("it reads");
+                    out
+                };
+                assert_eq!(read(packed), text, "{codec:?}");
+                assert_eq!(read(&packed.repeat(2)), text.repeat(2), "{codec:?}");
+                if *codec == Codec::Xz {
+                    assert_eq!(read(&[&packed[..], &[0; 8], packed, &[0; 4]].concat()), text.repeat(2));
+                    let rubbish = [&packed[..], b"x"].concat();
+                    let mut reader = codec.reader(&rubbish[..], threads).expect("it starts");
+                    assert!(reader.read_to_end(&mut Vec::new()).is_err());
+                }
+            }
+            if *codec != Codec::None {
+                let mut damaged = packed.clone();
+                let middle = damaged.len() - 12;
+                damaged[middle] ^= 0x55;
+                let mut reader = codec.reader(&damaged[..], 1).expect("it starts");
+                let mut out = Vec::new();
+                assert!(reader.read_to_end(&mut out).is_err() || out != text, "{codec:?}");
+                let mut cut = codec.reader(&packed[..packed.len() / 2], 1).expect("it starts");
+                assert!(cut.read_to_end(&mut Vec::new()).is_err(), "{codec:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Hashes as text: lower-case hexadecimal, the form of locks, repositories and `SHA256SUMS`.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use sha2::{Digest as _, Sha256};
+
+/// Read at once, in bytes.
+const BUFFER: usize = 64 << 10;
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
+}
+
+/// SHA-256 of some bytes, in lower-case hexadecimal.
+pub fn sha256(data: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(data))
+}
+
+/// SHA-256 of everything that `input` gives, in lower-case hexadecimal, and how many bytes that was.
+pub fn sha256_of(input: impl Read) -> io::Result<(String, u64)> {
+    let mut input = BufReader::with_capacity(BUFFER, input);
+    let (mut hash, mut size) = (Sha256::new(), 0);
+    loop {
+        let bytes = match input.fill_buf() {
+            Ok([]) => return Ok((hex(&hash.finalize()), size)),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hash.update(bytes);
+        let length = bytes.len();
+        size += length as u64;
+        input.consume(length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_is_the_standard_one() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256("abc"), abc);
+        assert_eq!(sha256_of(&b"abc"[..]).expect("it reads"), (abc.into(), 3));
+        let large = vec![7; 2 * BUFFER + 1];
+        assert_eq!(sha256_of(&large[..]).expect("it reads"), (sha256(&large), large.len() as u64));
+        assert_eq!(hex(&[0, 0x0f, 0xa5, 0xff]), "000fa5ff");
+    }
+}
