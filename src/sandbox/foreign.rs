@@ -4,7 +4,6 @@
 //! Whether it does is found out by trying, because nothing else tells for sure: a container may not see what its
 //! host registered, and a registered emulator may be out of reach or broken.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use super::binfmt::{MOUNT, Registry};
+use super::init::NOT_FOUND;
 use super::{Foreign, INSTALL_EMULATOR, Sandbox};
 use crate::arch::{self, Arch};
 use crate::elf::Elf;
@@ -67,6 +67,8 @@ enum Outcome {
     Runs,
     /// The kernel knows no way to run it.
     Foreign,
+    /// The kernel found an interpreter for it that is not in the tree.
+    Unreachable,
     /// It did something else; what, and what was said.
     Fails(String),
 }
@@ -74,18 +76,16 @@ enum Outcome {
 /// Runs the program alone in a tree.
 fn try_out(program: &[u8], tree: &Path, cpu: &str) -> Result<Outcome> {
     const NAME: &str = "program";
-    let context = || format!("making {}", tree.display());
-    std::fs::create_dir(tree).with_context(context)?;
+    std::fs::create_dir(tree).with_context(|| format!("making {}", tree.display()))?;
     let root = Root::open(tree)?;
     root.write(NAME, program, 0o755)?;
-    // The umask may have taken the owner's own rights.
-    std::fs::set_permissions(tree, std::fs::Permissions::from_mode(0o755)).with_context(context)?;
     let mut sandbox = Sandbox::new(&root, format!("/{NAME}")).time_limit(TIME_LIMIT);
     if !cpu.is_empty() {
         sandbox = sandbox.env(CPU_VARIABLE, cpu);
     }
     let outcome = match sandbox.output() {
         Ok(output) if output.code == Elf::EXIT_CODE => Outcome::Runs,
+        Ok(output) if output.code == NOT_FOUND => Outcome::Unreachable,
         Ok(output) => Outcome::Fails(format!("exit code {}{}", output.code, super::said(&output))),
         Err(error) if error.chain().any(|cause| cause.is::<Foreign>()) => Outcome::Foreign,
         Err(error) => return Err(error),
@@ -96,17 +96,12 @@ fn try_out(program: &[u8], tree: &Path, cpu: &str) -> Result<Outcome> {
 
 /// Why a trial failed, and what to do.
 fn explain(arch: &Arch, outcome: &Outcome, registry: &Registry) -> String {
-    let entry = registry.find(&arch.elf.smallest());
-    let fixed = entry.is_some_and(|entry| entry.is_fixed());
-    let (why, remedy) = match (outcome, entry, registry) {
-        (_, _, Registry::Off) => {
-            (format!("every emulator is switched off in {MOUNT}"), format!("as root run: echo 1 > {MOUNT}/status"))
-        }
-        (_, Some(entry), _) if !entry.enabled => (
+    let (why, remedy) = match (outcome, registry.find(&arch.elf.smallest())) {
+        (_, Some(entry)) if !entry.enabled => (
             format!("their emulator is switched off in {MOUNT}"),
             format!("as root run: echo 1 > {MOUNT}/{}", entry.name),
         ),
-        (Outcome::Fails(_), Some(entry), _) if !fixed => (
+        (Outcome::Unreachable, Some(entry)) if !entry.is_fixed() => (
             format!(
                 "their emulator {} is not to be found inside an image, because {MOUNT}/{} lacks the flag F",
                 entry.interpreter.display(),
@@ -114,18 +109,30 @@ fn explain(arch: &Arch, outcome: &Outcome, registry: &Registry) -> String {
             ),
             "register it with that flag, as Debian's package qemu-user-static does".to_owned(),
         ),
-        (Outcome::Fails(how), Some(entry), _) => (
-            format!("the trial of their emulator {} failed with {how}", entry.interpreter.display()),
-            "install a newer one".to_owned(),
+        (Outcome::Unreachable, Some(entry)) => (
+            format!("the libraries of their emulator {} are not inside an image", entry.interpreter.display()),
+            "take one that is statically linked, as that of Debian's package qemu-user-static".to_owned(),
         ),
-        (Outcome::Fails(how), None, _) => (
-            format!("the trial of one failed with {how}"),
-            format!("look at the emulator that was registered in {MOUNT} of the host"),
+        (Outcome::Unreachable, None) => (
+            "the emulator that is registered for them is not to be found inside an image".to_owned(),
+            "register a statically linked one with the flag F, for a container on its host".to_owned(),
         ),
-        (_, _, Registry::Unseen) => {
-            (format!("no emulator is registered for them ({MOUNT} is not mounted here)"), INSTALL_EMULATOR.to_owned())
+        (Outcome::Fails(how), entry) => {
+            let name = entry.map(|entry| format!(" {}", entry.interpreter.display())).unwrap_or_default();
+            (format!("their emulator{name} failed with {how}"), "install a newer one".to_owned())
         }
-        _ => (format!("no emulator is registered for them in {MOUNT}"), INSTALL_EMULATOR.to_owned()),
+        (Outcome::Runs | Outcome::Foreign, _) => match registry {
+            Registry::Off => {
+                (format!("every emulator is switched off in {MOUNT}"), format!("as root run: echo 1 > {MOUNT}/status"))
+            }
+            Registry::Unseen => (
+                format!("no emulator is registered for them ({MOUNT} is not mounted here)"),
+                INSTALL_EMULATOR.to_owned(),
+            ),
+            Registry::Entries(_) => {
+                (format!("no emulator is registered for them in {MOUNT}"), INSTALL_EMULATOR.to_owned())
+            }
+        },
     };
     format!("this machine cannot run programs for {}, and so no scripts of its packages: {why}; {remedy}", arch.deb)
 }
@@ -160,16 +167,18 @@ mod tests {
                 ["switched off", "echo 1 > /proc/sys/fs/binfmt_misc/qemu-aarch64"],
             ),
             (
-                fails("exit code 127"),
+                Outcome::Unreachable,
                 registry("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OC"),
                 ["/usr/bin/qemu-aarch64-static", "lacks the flag F"],
             ),
+            (Outcome::Unreachable, registry(ready), ["/usr/bin/qemu-aarch64-static", "statically linked"]),
+            (Outcome::Unreachable, Registry::Unseen, ["not to be found inside", "on its host"]),
             (
                 fails("exit code 139"),
                 registry(ready),
                 ["/usr/bin/qemu-aarch64-static failed with exit code 139", "newer"],
             ),
-            (fails("exit code 1"), Registry::Unseen, ["failed with exit code 1", "of the host"]),
+            (fails("exit code 1"), Registry::Unseen, ["their emulator failed with exit code 1", "newer"]),
         ] {
             let text = explain(arch::from_name("arm64").expect("known"), &outcome, &registry);
             assert!(text.starts_with("this machine cannot run programs for arm64"), "{text}");

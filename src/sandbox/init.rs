@@ -27,9 +27,10 @@ pub const SETUP_FAILED: i32 = 125;
 /// The whole message for a program that the kernel knows no way to run.
 pub const FOREIGN: &str = "exec format error";
 const MARK: &str = "\u{1}mkbase-sandbox: ";
-/// Exit codes of a shell for a program that cannot be run, and for one that is not there.
+/// Exit code of a shell for a program that cannot be run.
 const CANNOT_RUN: i32 = 126;
-const NOT_FOUND: i32 = 127;
+/// Exit code of a shell for a program that is not there, or whose interpreter is not.
+pub const NOT_FOUND: i32 = 127;
 
 /// Open files a command may have, the usual soft limit. With a huge one, programs that close every possible file
 /// descriptor take minutes.
