@@ -72,7 +72,8 @@ pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)>
     let all: Vec<usize> = (0..packages.len()).collect();
     let opened = parallel(jobs, &all, |i| {
         let Fetched { package, file } = packages[i];
-        let deb = Deb::open(file)?;
+        let deb =
+            Deb::open(file).with_context(|| format!("opening the package {} {}", package.name, package.version))?;
         let name = Name::new(deb.control()).with_context(|| format!("reading {}", file.display()))?;
         if (&name.name, &name.version, &name.arch) != (&package.name, &package.version, &package.arch) {
             bail!(
