@@ -16,7 +16,7 @@ use crate::lock::{Lock, LockedPackage, Previous};
 use crate::pack::{self, Compression, Packed};
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::sandbox::userns;
+use crate::sandbox::{foreign, userns};
 use crate::ui::{self, Ui, Unit};
 use crate::work::Work;
 use crate::{check, clean, customise};
@@ -119,6 +119,7 @@ fn stages(
     context: &Context,
     output: Option<Output>,
 ) -> Result<Outcome> {
+    foreign::ensure(plan.arch, context.work.path(), &context.ui)?;
     let lock = lock(plan, options, context, family)?;
     // From here on the time is that of the lock.
     let plan = &Plan { epoch: Some(lock.epoch), ..plan.clone() };

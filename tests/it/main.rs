@@ -5,6 +5,7 @@
 
 mod util;
 
+mod arch;
 mod archive;
 mod badinput;
 mod cli;
