@@ -228,15 +228,15 @@ fn locked_refuses_everything_else() {
 fn each_variant_has_a_lock_of_its_own() {
     let place = Place::new().with_own_cache();
     let lab = Lab::new(&packages(SECOND));
-    let recipe = lab.recipe(&place, &["a"], "[variant.big]\npackages.include = [\"d\"]");
+    let recipe = lab.recipe(&place, &["a"], "[variant.big]\npackages.include = [\"d\"]\n[variant.small]");
     let case = Case { place, lab, recipe };
-    case.run("lock", &[]).success();
+    case.run("lock", &["--variant", "small"]).success();
     case.run("build", &["--locked", "--variant", "big"]).fails(2, &["lab.lock does not fit", "big"]);
     case.run("build", &["--variant", "big"]).fails(1, &["warning", "lab.lock is not used: it is of lab", "big"]);
     case.run("lock", &["--variant", "big"]).fails(2, &["big", "-o", "--update"]);
     case.run("lock", &["--variant", "big", "-o", "big.lock"]).success();
     case.run("build", &["--variant", "big", "--lock", "big.lock"]).fails(1, &["installing the packages"]);
-    case.run("build", &["--locked"]).fails(1, &["installing the packages"]);
+    case.run("build", &["--locked", "--variant", "small"]).fails(1, &["installing the packages"]);
 }
 
 #[test]
