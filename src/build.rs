@@ -38,6 +38,9 @@ pub struct Options {
     pub keep: bool,
     /// The recipe as the command line named it, for the notes in the output.
     pub recipe: String,
+    /// The words of the command line that decide on the content besides recipe, release, architecture and variant; for
+    /// the notes too, so without secrets.
+    pub repeat: Vec<String>,
     /// Build exactly this instead of resolving. It is the plan's, see [`Lock::misfit`].
     pub lock: Option<Lock>,
     /// Without a lock to build from, what resolving goes on from.
@@ -93,6 +96,8 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     };
     let tree = context.work.path().join(TREE);
     let result = stages(plan, options, family.as_ref(), &context, output);
+    // Ctrl-C on a terminal reaches the commands of a stage as well: that one of them failed is not what happened.
+    let result = result.map_err(|error| interrupt::check().map_or_else(anyhow::Error::from, |()| error));
     if options.keep && tree.exists() {
         let how = if userns::entered() { "; to remove it: unshare --map-root-user --map-auto rm -r" } else { "" };
         ui.info("Kept", format_args!("{}{how}", tree.display()));
@@ -150,8 +155,15 @@ fn stages(
     let packed = pack(context, options, &root, lock.epoch, begin, &mut file)
         .with_context(|| format!("writing {} of {}", codec.file_name(), output.path().display()))?;
     interrupt::check()?;
-    let image =
-        emit::Image { plan, lock: &lock, installed: &installed, packed: &packed, codec, recipe: &options.recipe };
+    let image = emit::Image {
+        plan,
+        lock: &lock,
+        installed: &installed,
+        packed: &packed,
+        codec,
+        recipe: &options.recipe,
+        options: &options.repeat,
+    };
     Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::FamilyKind;
@@ -120,10 +120,20 @@ pub struct Previous {
 impl Lock {
     /// Reads a lock. `origin` names the file in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Lock> {
-        let lock: Lock = toml::from_str(text).with_context(|| format!("reading the lock {origin}"))?;
+        let lock: Lock = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count() + 1);
+            anyhow!(
+                "reading the lock {origin}: line {line}: {}; is it the {} of an output folder?",
+                error.message(),
+                crate::emit::LOCK
+            )
+        })?;
         if lock.version != VERSION {
             anyhow::bail!(
-                "reading the lock {origin}: its format is version {}, this mkbase reads {VERSION}",
+                "reading the lock {origin}: its format is version {}, this mkbase reads {VERSION}; make the lock anew",
                 lock.version
             );
         }
@@ -226,5 +236,7 @@ mod tests {
         let later = Lock { epoch: lock.epoch + 9, ..lock.clone() };
         assert!(lock.same_content(&later) && !lock.same_content(&Lock { packages: Vec::new(), ..later }));
         assert!(Lock::parse(&text.replace("version = 1\n", "version = 9\n"), "test").is_err());
+        let error = Lock::parse("version = 1\nextends = \"debian\"\n", "x.toml").expect_err("it is a recipe");
+        assert!(error.to_string().starts_with("reading the lock x.toml: line 2: unknown field `extends`"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use super::Session;
 use super::lock::{self, Choice};
 use crate::build::{Options, Outcome, build as run_build};
 use crate::cli::BuildArgs;
+use crate::family::Engine;
 use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::recipe;
@@ -27,6 +28,7 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
         jobs,
         keep: arguments.keep,
         recipe: recipe_name(&arguments.what.recipe),
+        repeat: repeat(arguments),
         lock,
         previous,
         stop_after: arguments.stop_after,
@@ -79,6 +81,34 @@ fn recipe_name(spec: &str) -> String {
     file.split(':').next().unwrap_or(file).to_string()
 }
 
+/// The options that decide on the content, to be written into the output.
+fn repeat(arguments: &BuildArgs) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut say = |option: &str, value: String| words.extend([option.to_string(), value]);
+    if !arguments.what.include.is_empty() {
+        say("--include", arguments.what.include.join(","));
+    }
+    for setting in &arguments.what.set {
+        let Some((key, _)) = recipe::split_setting(setting) else { continue };
+        match key {
+            // Said by other words, and where packages come from does not change them.
+            "release" | "arch" | "variant" | "default_variant" => {}
+            _ if key.starts_with("mirror.build") => {}
+            _ if key.starts_with("packages.") || key.starts_with("system.") => say("--set", setting.clone()),
+            // Addresses may hold a password, and variables of scripts anything.
+            _ => say("--set", format!("{key}=…")),
+        }
+    }
+    if let Some(compression) = arguments.compress {
+        let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
+        say("--compress", format!("{}{level}", compression.codec.name()));
+    }
+    if arguments.engine == Engine::Debootstrap {
+        say("--engine", "debootstrap".into());
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +122,28 @@ mod tests {
             ("corp.toml", "corp.toml"),
         ] {
             assert_eq!(recipe_name(spec), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn the_notes_repeat_what_decides_on_the_content_without_secrets() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            build: BuildArgs,
+        }
+        for (words, expected) in [
+            (&["--jobs=2", "-o", "x", "--mirror=main=http://u:secret@h", "--variant=essential"][..], ""),
+            (&["--include=a,b", "--include=c", "--compress=zstd:3"], "--include a,b,c --compress zstd:3"),
+            (&["--compress=none", "--engine=debootstrap"], "--compress none --engine debootstrap"),
+            (&["--set=system.locale=de_DE.UTF-8", "--set=arch=arm64"], "--set system.locale=de_DE.UTF-8"),
+            (&["--set=mirror.build.main=http://u:secret@h"], ""),
+            (&["--set=mirror.image.main=http://secret/"], "--set mirror.image.main=…"),
+            (&["--set=image.env.\"A=B\"=secret"], "--set image.env.\"A=B\"=…"),
+        ] {
+            let line = [&["mkbase", "debian"], words].concat();
+            let line = <Line as clap::Parser>::try_parse_from(line).expect("it parses");
+            assert_eq!(repeat(&line.build).join(" "), expected, "{words:?}");
         }
     }
 }

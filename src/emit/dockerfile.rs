@@ -148,7 +148,7 @@ fn labels(image: &Image<'_>) -> Result<BTreeMap<String, String>> {
     Ok(labels)
 }
 
-/// The command that makes the image again.
+/// The command that makes the image again, given in the output folder.
 fn rebuild(image: &Image<'_>) -> String {
     let plan = image.plan;
     let mut words = vec!["mkbase".to_string(), "build".into(), format!("{}:{}", image.recipe, plan.release)];
@@ -156,6 +156,8 @@ fn rebuild(image: &Image<'_>) -> String {
     if !plan.variant.is_empty() {
         words.extend(["--variant".into(), plan.variant.clone()]);
     }
+    words.extend_from_slice(image.options);
+    words.extend(["--lock".into(), LOCK.into()]);
     words.iter().map(|word| quote::shell(word)).collect::<Vec<_>>().join(" ")
 }
 

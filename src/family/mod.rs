@@ -31,7 +31,8 @@ pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
     match kind {
         FamilyKind::Deb => Ok(Box::new(deb::Deb { engine })),
         FamilyKind::Rpm | FamilyKind::Apk => {
-            Err(usage(format!("this version of mkbase makes images of the deb family only, not of {kind:?}")))
+            let kind = format!("{kind:?}").to_lowercase();
+            Err(usage(format!("family: this version of mkbase makes images of the deb family only, not of {kind}")))
         }
     }
 }

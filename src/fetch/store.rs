@@ -190,7 +190,7 @@ impl Store {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
                 "the cache {cache} is not writable; give it to this user, or choose another folder with --cache"
             ),
-            _ => format!("writing to the cache {cache}"),
+            _ => format!("cannot write to the cache {cache}; choose another folder with --cache"),
         };
         anyhow!(error).context(what)
     }

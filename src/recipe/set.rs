@@ -158,7 +158,7 @@ impl Setting {
 }
 
 /// Splits at the first `=` outside quotes.
-fn split(text: &str) -> Option<(&str, &str)> {
+pub fn split(text: &str) -> Option<(&str, &str)> {
     let mut quote = None;
     for (at, c) in text.char_indices() {
         match (quote, c) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 
 use super::archive::Deb;
 use super::held;
@@ -131,10 +131,10 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
     let mut text = String::new();
     let mut names: Vec<(String, &str)> = Vec::new();
     for (path, shown) in &plan.packages.files {
-        let deb = Deb::open(path)?;
-        let (sha256, size) =
-            File::open(path).and_then(sha256_of).with_context(|| format!("reading {}", path.display()))?;
         let place = || format!("packages.files: {shown}");
+        // The file is named already.
+        let deb = Deb::open(path).map_err(|error| usage(format!("{}: {}", place(), causes(&error))))?;
+        let (sha256, size) = File::open(path).and_then(sha256_of).with_context(place)?;
         if shown.contains(char::is_control) {
             return Err(usage(format!("packages.files: {shown:?} has a control character in its name")));
         }
@@ -156,6 +156,11 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
         text.push('\n');
     }
     if text.is_empty() { Ok(None) } else { Index::parse(&text, "packages.files").map(Some) }
+}
+
+/// What is behind the outermost context of an error.
+fn causes(error: &Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The package with the sources of locales, where one must be made and it is not in the image anyway.
