@@ -54,6 +54,15 @@ impl Batch {
     }
 }
 
+/// A file, if the store has it.
+pub(super) fn cached(store: &Store, batch: &Batch, file: &Remote, progress: &dyn Fn(u64)) -> Result<Option<PathBuf>> {
+    let found = store.intact(file, &|| batch.check())?;
+    if found.is_some() {
+        progress(file.size);
+    }
+    Ok(found)
+}
+
 /// A file, from the store or from the first of its addresses that has it.
 pub(super) fn file(
     client: &Client,
@@ -62,8 +71,7 @@ pub(super) fn file(
     file: &Remote,
     progress: &dyn Fn(u64),
 ) -> Result<PathBuf> {
-    if let Some(path) = store.intact(file, &|| batch.check())? {
-        progress(file.size);
+    if let Some(path) = cached(store, batch, file, progress)? {
         return Ok(path);
     }
     if file.urls.is_empty() {

@@ -18,9 +18,11 @@ use super::proxy::{Proxies, Proxy, absolute_form};
 use super::resolve::Names;
 use super::url::{Target, percent_decode, public_url, redirect_target};
 
-/// How patient downloads are.
+/// How patient downloads are, and whether there are any.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Ask nobody: only the cache and `file:` addresses are read.
+    pub offline: bool,
     /// Until a connection stands, name resolution and TLS included.
     pub connect: Duration,
     /// Without a byte from the server, before a download counts as stalled.
@@ -36,6 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
+            offline: false,
             connect: Duration::from_secs(20),
             stall: Duration::from_secs(30),
             attempts: 5,
@@ -109,6 +112,10 @@ impl Client {
     pub fn open(&self, url: &str, offset: u64) -> Result<Response, Failure> {
         if url.starts_with("file:") {
             return open_file(url);
+        }
+        // The one way to the network.
+        if self.settings.offline {
+            return Err(Failure::Permanent(anyhow!("{}: not asked for, this runs offline", public_url(url))));
         }
         let mut target = Target::parse(url).map_err(Failure::Permanent)?;
         let mut seen = BTreeSet::new();

@@ -5,6 +5,7 @@ use super::*;
 
 fn settings() -> Settings {
     Settings {
+        offline: false,
         connect: Duration::from_secs(5),
         stall: Duration::from_secs(1),
         attempts: 3,
@@ -72,6 +73,42 @@ fn second_time_from_the_cache() {
     assert_eq!(server.requests().len(), 1);
     let agent = format!("mkbase/{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(server.requests()[0].header("user-agent"), Some(agent.as_str()));
+}
+
+#[test]
+fn offline_only_the_cache_and_local_files_are_read() {
+    let server = Server::start(|_| Reply::ok(&content()));
+    let mut case = case();
+    let here = remote(b"here", &[format!("{}/here", server.url)]);
+    let gone: Vec<Remote> = [&b"gone 1"[..], b"gone 2"]
+        .iter()
+        .map(|c| Remote { name: String::from_utf8_lossy(c).into_owned(), ..remote(c, &[format!("{}/x", server.url)]) })
+        .collect();
+    let local = case.folder.path().join("local");
+    std::fs::write(&local, "local").expect("writes");
+    let local = remote(b"local", &[format!("file://{}", local.display())]);
+    let entry = case.folder.path().join("cache/sha256").join(&here.sha256[..2]).join(&here.sha256);
+    std::fs::create_dir_all(entry.parent().expect("it has one")).expect("a folder");
+    std::fs::write(&entry, "here").expect("writes");
+    case.fetcher.get_kept(&format!("{}/key", server.url), 1 << 21).expect("online");
+
+    let settings = Settings { offline: true, ..settings() };
+    case.fetcher = Fetcher::with_settings(&case.folder.path().join("cache"), 1, settings).expect("a fetcher");
+    let asked = server.requests().len();
+    assert_eq!(case.fetch(&here).expect("cached"), b"here");
+    assert_eq!(case.fetch(&local).expect("a local file"), b"local");
+    std::fs::write(&entry, "herf").expect("damages");
+    let all = [here, gone[0].clone(), local, gone[1].clone()];
+    let error = case.fetcher.fetch_all(&all, &|_| {}).expect_err("some are missing");
+    let text = message(&error);
+    for words in ["thing 1.0 (amd64) (it is damaged)", "gone 1, gone 2;", "mkbase fetch"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert_eq!(case.fetcher.get_kept(&format!("{}/key", server.url), 1 << 21).expect("it was kept"), content());
+    let other = case.fetcher.get_kept(&format!("{}/other", server.url), 1 << 21).expect_err("it was not kept");
+    assert!(message(&other).contains("/other; fill it with"), "{other:#}");
+    assert!(message(&case.fetcher.get(&server.url, 10).expect_err("offline")).contains("offline"));
+    assert_eq!(server.requests().len(), asked, "nobody was asked");
 }
 
 #[test]
@@ -143,7 +180,7 @@ fn faults_that_stay() {
         let kind = match error.chain().find_map(|e| e.downcast_ref()) {
             Some(FetchError::NotFound { .. }) => "absent",
             Some(FetchError::Mismatch { .. }) => "other",
-            None => "",
+            Some(FetchError::Offline { .. }) | None => "",
         };
         let expected = match name {
             "404" | "410" => "absent",

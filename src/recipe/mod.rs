@@ -32,7 +32,7 @@ mod tests;
 pub use choose::Download;
 pub use keys::KEY_LIMIT;
 pub use set::split as split_setting;
-pub use source::{names, text};
+pub use source::{lock_path, names, text};
 pub use values::name as check_name;
 
 /// What the command line changes in a recipe.

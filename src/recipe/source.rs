@@ -57,6 +57,20 @@ pub fn parse_spec(spec: &str) -> anyhow::Result<Spec> {
     Ok(Spec { recipe: which(recipe)?, release: release.map(str::to_string) })
 }
 
+/// Where the lock of `RECIPE[:RELEASE]` is: `corp.lock` beside `corp.toml`, that of a built-in recipe in the working
+/// folder.
+pub fn lock_path(spec: &str) -> anyhow::Result<PathBuf> {
+    Ok(match parse_spec(spec)?.recipe {
+        Which::BuiltIn(name) => PathBuf::from(format!("{name}.lock")),
+        Which::File(path) if path.extension().is_some_and(|ending| ending == "toml") => path.with_extension("lock"),
+        Which::File(path) => {
+            let mut path = path.into_os_string();
+            path.push(".lock");
+            path.into()
+        }
+    })
+}
+
 /// A recipe by name, or by path relative to the working folder.
 fn which(recipe: &str) -> anyhow::Result<Which> {
     match names().find(|name| *name == recipe) {
@@ -276,6 +290,21 @@ mod tests {
         }
         let message = filled("{relase}").expect_err("it is unknown").to_string();
         assert!(message.contains("x.toml:3: k: unknown placeholder {relase}; did you mean 'release'?"), "{message}");
+    }
+
+    #[test]
+    fn locks_lie_beside_their_recipes() {
+        for (spec, expected) in [
+            ("debian", "debian.lock"),
+            ("debian:12", "debian.lock"),
+            ("corp.toml", "corp.lock"),
+            ("a/b.c/corp.toml:stable", "a/b.c/corp.lock"),
+            ("./corp", "./corp.lock"),
+            ("./corp.lock", "./corp.lock.lock"),
+        ] {
+            assert_eq!(lock_path(spec).expect(spec), Path::new(expected), "{spec}");
+        }
+        assert!(lock_path("debain").is_err());
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
+    /// The architecture of the image.
+    pub fn native(&self) -> &'a str {
+        self.native
+    }
+
     /// The number of candidates: ids are below it.
     pub fn count(&self) -> usize {
         self.candidates.len()
@@ -141,11 +146,6 @@ impl<'a> Pool<'a> {
     /// Whether a package is only there in repositories below priority 0, which are not to be used by themselves.
     pub fn is_barred(&self, name: &str) -> bool {
         self.barred.contains(name)
-    }
-
-    /// The architecture of the image.
-    pub fn native(&self) -> &'a str {
-        self.native
     }
 
     /// Every candidate with its id, in the order in which the sources name them first.

@@ -165,12 +165,9 @@ fn signed_release(fetcher: &Fetcher, repository: &Repository, base: &str) -> Res
 
 fn keyring(repository: &Repository) -> Result<Keyring> {
     if repository.keys.is_empty() {
-        return Err(usage(format!(
-            "the repository '{}' has no key to verify it with; give it one with key = \"FILE\"",
-            repository.name
-        )));
+        return Err(usage("it has no key to verify it with; give it one with key = \"FILE\""));
     }
-    Keyring::parse(&repository.keys).context("reading its keys")
+    Keyring::parse(&repository.keys).map_err(|error| usage(format!("{error:#}")))
 }
 
 /// Whether an index is not the one that the `Release` lists.
@@ -255,6 +252,8 @@ pub fn files(fetcher: &Fetcher, repository: &Repository, arch: &str, now: i64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Exit, exit_code};
+    use crate::plan::Key;
 
     fn repository(url: &str, suite: &str) -> Repository {
         Repository {
@@ -306,7 +305,12 @@ mod tests {
 
     #[test]
     fn no_key_is_a_mistake_of_the_recipe() {
-        let error = keyring(&repository("http://h", "x")).expect_err("there is no key");
-        assert!(error.to_string().contains("'main' has no key"), "{error}");
+        let mut repository = repository("http://h", "x");
+        let error = keyring(&repository).expect_err("there is no key");
+        assert!(error.to_string().contains("has no key"), "{error}");
+        repository.keys = vec![Key { name: "corp.gpg".into(), data: b"hello".into() }];
+        let error = keyring(&repository).expect_err("it is no key");
+        assert_eq!(exit_code(&error), Exit::Usage);
+        assert!(error.to_string().starts_with("reading the key corp.gpg: it holds no OpenPGP certificate"), "{error}");
     }
 }

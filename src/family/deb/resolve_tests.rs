@@ -55,7 +55,7 @@ fn contents(date: i64, packages: &[String]) -> Contents {
 }
 
 fn lock(plan: &Plan, contents: Vec<Contents>) -> Result<Lock> {
-    decide(plan, &wanted::requests(plan, "amd64")?, contents, local_files(plan, "amd64")?).map(|(lock, _)| lock)
+    decide(plan, &wanted::requests(plan, "amd64")?, contents, local_files(plan, "amd64")?, None).map(|(lock, _)| lock)
 }
 
 fn shown(lock: &Lock) -> Vec<String> {
@@ -186,6 +186,12 @@ fn in_house_files_go_before_the_repositories() {
     refused("c.deb", "Package: c\nVersion: 2\nArchitecture: arm64\n", "it is for arm64");
     refused("d.deb", "Package: d\nArchitecture: all\n", "agents/d.deb: the field Version is missing");
     refused("e.deb", "Package: e\nVersion: 1\n", "Architecture is missing");
+    let path = dir.path().join("f.deb");
+    std::fs::write(&path, "PK").expect("a file");
+    plan.packages.files = vec![(path, "agents/f.deb".into())];
+    let error = lock_of(&plan).expect_err("it is no package");
+    assert_eq!(exit_code(&error), Exit::Usage);
+    assert_eq!(format!("{error:#}"), "packages.files: agents/f.deb: it is too short for a Debian package");
 }
 
 #[test]

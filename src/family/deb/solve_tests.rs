@@ -92,7 +92,8 @@ fn a_choice_that_two_conflicts_leave_open_is_found() {
 
 #[test]
 fn recommendations_are_followed_where_they_can_be() {
-    let cases: [(&[&str], &[&str], &[&str], &str); 9] = [
+    type Case = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
+    let cases: [Case; 9] = [
         (&["a 1; Recommends: b; Depends: c", "b 1; Recommends: d", "c 1", "d 1"], &["a"], &[], "a c b d"),
         (&["a 1; Recommends: x | y", "x 1", "y 1"], &["a", "y"], &[], "a y"),
         (&["a 1; Recommends: x | y", "y 1"], &["a"], &[], "a y"),

@@ -109,7 +109,7 @@ fn what_is_missing_is_named_with_the_nearest() {
     for (components, arch, parts) in [
         (&["mian"], "amd64", ["no component 'mian'; did you mean 'main'?", "main, contrib"]),
         (&["main"], "arm46", ["no architecture 'arm46'; did you mean 'arm64'?", "amd64, arm64"]),
-        (&["contrib"], "amd64", ["lists no contrib/binary-amd64/Packages", "repository 'main'"]),
+        (&["contrib"], "amd64", ["its Release", "lists no contrib/binary-amd64/Packages"]),
     ] {
         let error = wanted_indexes(&release(&text), &repository("trixie", components), arch).expect_err(arch);
         assert_eq!(exit_code(&error), Exit::Usage);
