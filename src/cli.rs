@@ -182,6 +182,9 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
     /// Architecture of the image, in any spelling [default: the recipe's, else the host's]
+    ///
+    /// For another than the host's, an emulator must be registered with the kernel, since packages bring
+    /// scripts that run programs: `apt-get install qemu-user-static binfmt-support`, for one.
     #[arg(long)]
     pub arch: Option<String>,
     /// Variant of the recipe
