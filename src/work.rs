@@ -147,7 +147,7 @@ pub fn own_executable() -> Result<PathBuf> {
 
 /// Refuses a temporary folder in which programs cannot run.
 fn usable(folder: &Path) -> Result<()> {
-    let stat = nix::sys::statvfs::statvfs(folder).with_context(|| {
+    let stat = nix::sys::statvfs::statvfs(folder).map_err(std::io::Error::from).with_context(|| {
         format!("looking at the temporary folder {}; set TMPDIR to a folder that is there", folder.display())
     })?;
     if stat.flags().contains(FsFlags::ST_NOEXEC) {

@@ -4,25 +4,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::Session;
+use super::lock::{self, Choice};
 use crate::build::{Options, Outcome, build as run_build};
 use crate::cli::BuildArgs;
-use crate::error::usage;
 use crate::family::Engine;
-use crate::fetch::Fetcher;
-use crate::lock::Lock;
+use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::recipe;
 use crate::ui::Ui;
 
 /// Builds the image that the arguments describe.
 pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
-    let jobs = match arguments.jobs {
-        Some(jobs) => jobs,
-        None => std::thread::available_parallelism().context("counting the cores; give a number with --jobs")?.get(),
-    };
-    let fetcher = Fetcher::new(&super::cache_folder(arguments.cache.clone())?, jobs)?;
-    let overrides = arguments.overrides(recipe::source_date_epoch()?)?;
-    let plan = recipe::load(&arguments.recipe, &overrides, &|url| fetcher.get(url, recipe::KEY_LIMIT))?;
+    let locking = &arguments.locking;
+    let session = Session::new(&arguments.what, &arguments.cache, locking.offline)?;
+    let (lock, previous) = packages(arguments, &session, ui)?;
+    let Session { jobs, fetcher, plan } = session;
     let options = Options {
         output: (!arguments.to_stdout()).then(|| output_folder(arguments.output.as_deref(), &plan)),
         compression: arguments.compression(),
@@ -30,9 +27,10 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
         fetcher,
         jobs,
         keep: arguments.keep,
-        recipe: recipe_name(&arguments.recipe),
+        recipe: recipe_name(&arguments.what.recipe),
         repeat: repeat(arguments),
-        lock: arguments.lock.as_deref().map(read_lock).transpose()?,
+        lock,
+        previous,
         stop_after: arguments.stop_after,
         time_limit: arguments.time_limit,
     };
@@ -45,6 +43,29 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
             super::print(text)
         }
     }
+}
+
+/// The lock to build from, or what resolving goes on from.
+fn packages(arguments: &BuildArgs, session: &Session, ui: &Ui) -> Result<(Option<Lock>, Option<Previous>)> {
+    let (recipe, locking) = (&arguments.what.recipe, &arguments.locking);
+    lock::check_packages(&locking.renew, recipe)?;
+    if locking.renew.update {
+        let (new, changes) = lock::renew(session, &recipe::lock_path(recipe)?, &locking.renew, ui)?;
+        let text = lock::text(&changes);
+        // Standard output may be the image's.
+        if arguments.to_stdout() {
+            text.lines().for_each(|line| ui.info("Changed", line));
+        } else {
+            super::print(text)?;
+        }
+        return Ok((Some(new), None));
+    }
+    let strict = locking.locked || locking.offline;
+    let rollback = locking.renew.allow_rollback;
+    Ok(match lock::choose(session, recipe, locking.lock.as_deref(), strict, rollback, ui)? {
+        Choice::Lock(lock) => (Some(*lock), None),
+        Choice::Resolve(previous) => (None, previous.map(|previous| *previous)),
+    })
 }
 
 fn output_folder(given: Option<&Path>, plan: &Plan) -> PathBuf {
@@ -64,10 +85,10 @@ fn recipe_name(spec: &str) -> String {
 fn repeat(arguments: &BuildArgs) -> Vec<String> {
     let mut words = Vec::new();
     let mut say = |option: &str, value: String| words.extend([option.to_string(), value]);
-    if !arguments.include.is_empty() {
-        say("--include", arguments.include.join(","));
+    if !arguments.what.include.is_empty() {
+        say("--include", arguments.what.include.join(","));
     }
-    for setting in &arguments.set {
+    for setting in &arguments.what.set {
         let Some((key, _)) = recipe::split_setting(setting) else { continue };
         match key {
             // Said by other words, and where packages come from does not change them.
@@ -86,12 +107,6 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         say("--engine", "debootstrap".into());
     }
     words
-}
-
-fn read_lock(path: &Path) -> Result<Lock> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("reading the lock {}: {error}", path.display())))?;
-    Lock::parse(&text, &path.display().to_string()).map_err(|error| usage(format!("{error:#}")))
 }
 
 #[cfg(test)]
@@ -130,11 +145,5 @@ mod tests {
             let line = <Line as clap::Parser>::try_parse_from(line).expect("it parses");
             assert_eq!(repeat(&line.build).join(" "), expected, "{words:?}");
         }
-    }
-
-    #[test]
-    fn a_lock_that_cannot_be_read_is_a_usage_error() {
-        let error = read_lock(Path::new("/nonexistent/mkbase.lock")).expect_err("it is not there");
-        assert!(error.is::<crate::error::Usage>() && error.to_string().contains("/nonexistent/mkbase.lock"), "{error}");
     }
 }

@@ -58,6 +58,7 @@ fn lock() -> Lock {
         family: FamilyKind::Deb,
         release: "trixie".into(),
         arch: "armhf".into(),
+        variant: "minbase".into(),
         recipe: "11".repeat(32),
         epoch: 1_700_000_000,
         repositories: vec![LockedRepository {

@@ -70,6 +70,7 @@ pub struct Sandbox<'a> {
     env: BTreeMap<OsString, OsString>,
     binds: Vec<(PathBuf, PathBuf)>,
     time_limit: Duration,
+    name: Option<String>,
 }
 
 impl<'a> Sandbox<'a> {
@@ -95,6 +96,7 @@ impl<'a> Sandbox<'a> {
             env,
             binds: Vec::new(),
             time_limit: TIME_LIMIT,
+            name: None,
         }
     }
 
@@ -140,6 +142,12 @@ impl<'a> Sandbox<'a> {
         self
     }
 
+    /// What messages call it, where its command line would say less.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Runs it and gives its output whatever the exit code is. Fails if it cannot be started, or with [`TimedOut`].
     pub fn output(&self) -> Result<Output> {
         for (_, inside) in &self.binds {
@@ -169,8 +177,11 @@ impl<'a> Sandbox<'a> {
         Ok(output.stdout)
     }
 
-    /// The command as a person would type it, long arguments cut.
+    /// Its name, or the command as a person would type it, long arguments cut.
     fn command_line(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
         let words: Vec<String> = self
             .arguments
             .iter()

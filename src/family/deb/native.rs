@@ -11,6 +11,7 @@ use super::extended;
 use super::order::Graph;
 use super::unpack::{parallel, unpack};
 use crate::context::Context;
+use crate::error::usage;
 use crate::family::Fetched;
 use crate::lock::Role;
 use crate::plan::Plan;
@@ -89,6 +90,11 @@ pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)>
         }
         Ok((deb, name))
     })?;
+    if !opened.iter().any(|(_, name)| name.name == "dpkg") {
+        return Err(usage(
+            "the image is to have no dpkg, which configures its packages; take it out of packages.exclude",
+        ));
+    }
     let mut seen = BTreeSet::new();
     for (_, name) in &opened {
         if !seen.insert((&name.name, &name.arch)) {
