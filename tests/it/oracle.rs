@@ -1,12 +1,14 @@
-//! The tree, before customise and clean, is what the real debootstrap makes of the same packages.
+//! The tree, before customise and clean, is what the distribution's own tools make of the same packages: debootstrap
+//! of the base system, and `apt-get install` in debootstrap's tree of what is included besides.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, OnceLock};
 
 use crate::skip;
-use crate::util::lab::{Lab, seed};
+use crate::util::lab::{Lab, Seed, recipe_text};
 use crate::util::mkbase::Place;
 use crate::util::tree::{self, Node, Tree};
 use crate::util::{has_program, is_root};
@@ -98,38 +100,232 @@ fn filtered(path: &str, root: &Path) -> Option<String> {
     Some(text.lines().filter(|line| !lines.iter().any(|start| line.starts_with(start))).collect::<Vec<_>>().join("\n"))
 }
 
-#[test]
-fn tree_is_that_of_debootstrap() {
-    if !is_root() || !has_program("debootstrap") {
-        skip!("tree_is_that_of_debootstrap: needs root and debootstrap");
+/// Packages that are awkward to install.
+const AWKWARD: &[&str] = &[
+    // Debconf questions, an account of the postinst, update-rc.d, systemd units, configuration files of ucf.
+    "openssh-server",
+    "exim4-daemon-light",
+    // A file capability.
+    "iputils-ping",
+    // Triggers: of files, await and noawait; of names.
+    "man-db",
+    "ca-certificates",
+    "fontconfig",
+    "systemd-sysv",
+    // Statoverrides.
+    "dbus",
+    // Diversions of another package's files, in its preinst.
+    "molly-guard",
+    // Alternatives.
+    "vim-tiny",
+    // Set-id programs of a group that the postinst makes.
+    "cron",
+    "sudo",
+    // What its postinst makes depends on debconf.
+    "locales",
+    "tzdata",
+    // Byte code that its postinst makes.
+    "python3-minimal",
+];
+
+/// A release to compare.
+struct Suite {
+    name: &'static str,
+    /// Options of the builds: the mirror of the unstable suite may lag behind its own promise.
+    options: &'static [&'static str],
+    /// What debootstrap adds by itself to the packages of the archive.
+    more: &'static [&'static str],
+    seed: OnceLock<Seed>,
+    making: Mutex<()>,
+}
+
+impl Suite {
+    const fn new(name: &'static str, options: &'static [&'static str], more: &'static [&'static str]) -> Suite {
+        Suite { name, options, more, seed: OnceLock::new(), making: Mutex::new(()) }
     }
-    let place = Place::new();
-    // One mirror with exactly the locked packages for both.
-    let lab = Lab::with(&seed().debs, |repo| repo.suite = "trixie");
-    let theirs = place.path().join("debootstrap");
-    let keyring = place.write("lab.gpg", lab.key.public_binary());
-    let include: Vec<&str> = seed().debs.iter().map(|d| d.name.as_str()).collect();
-    let output = Command::new("debootstrap")
-        .args(["--variant=minbase", "--merged-usr", "--components=main"])
-        .arg(format!("--include={}", include.join(",")))
-        .arg(format!("--keyring={}", keyring.display()))
-        .args(["trixie".as_ref(), theirs.as_os_str(), lab.server.url().as_ref()])
-        .env("TMPDIR", place.tmp())
-        .output()
-        .expect("debootstrap starts");
-    assert!(output.status.success(), "debootstrap:\n{}", String::from_utf8_lossy(&output.stdout));
 
-    let recipe = lab.recipe(&place, &include, "");
-    let text = std::fs::read_to_string(&recipe)
-        .expect("the recipe")
-        .replace("\"lab\"\nreleases = [\"lab\"]", "\"trixie\"\nreleases = [\"trixie\"]");
-    let recipe = place.write("lab.toml", text);
-    let ended = place.build(&recipe, "image", &["--keep", "--stop-after", "bootstrap"]).run().success();
-    let ours = PathBuf::from(ended.stdout().trim());
-    assert!(ours.join("usr/bin/dpkg").exists(), "the tree is kept and its path printed: {ours:?}\n{}", ended.stderr);
+    /// Every package that any of the comparisons has, of one moment of the archive.
+    fn seed(&self) -> &Seed {
+        // Not inside `get_or_init`: when making it fails, every test that needs it says why.
+        let _making = self.making.lock().unwrap_or_else(|e| e.into_inner());
+        self.seed.get_or_init(|| {
+            let include =
+                ["build-essential"].iter().chain(AWKWARD).chain(self.more).copied().collect::<Vec<_>>().join(",");
+            let recipe = format!("debian:{}", self.name);
+            let mut options =
+                vec!["--variant", "minbase", "--set", "packages.priorities=[\"required\"]", "--include", &include];
+            options.extend(self.options);
+            Seed::of(&recipe, &options)
+        })
+    }
+}
 
+static BULLSEYE: Suite = Suite::new("bullseye", &[], &[]);
+static BOOKWORM: Suite = Suite::new("bookworm", &[], &["usr-is-merged"]);
+static TRIXIE: Suite = Suite::new("trixie", &[], &[]);
+static SID: Suite = Suite::new("sid", &["--set", "check_valid_until=false"], &[]);
+
+#[test]
+fn bullseye_minbase() {
+    minbase(&BULLSEYE);
+}
+
+#[test]
+fn bullseye_buildd() {
+    buildd(&BULLSEYE);
+}
+
+#[test]
+fn bookworm_minbase() {
+    minbase(&BOOKWORM);
+}
+
+#[test]
+fn bookworm_buildd() {
+    buildd(&BOOKWORM);
+}
+
+#[test]
+fn trixie_minbase() {
+    minbase(&TRIXIE);
+}
+
+#[test]
+fn trixie_buildd() {
+    buildd(&TRIXIE);
+}
+
+#[test]
+fn sid_minbase() {
+    minbase(&SID);
+}
+
+#[test]
+fn sid_buildd() {
+    buildd(&SID);
+}
+
+/// The tools that the comparison needs.
+fn ready() -> bool {
+    is_root() && has_program("debootstrap") && has_program("unshare")
+}
+
+fn minbase(suite: &'static Suite) {
+    if !ready() {
+        skip!("oracle::{}_minbase: needs root, debootstrap and unshare", suite.name);
+    }
+    let side = Sides::new(suite);
+    let theirs = side.debootstrap("minbase");
+    let ours = side.mkbase("minbase", &[]);
+    let base = differences(&ours, &theirs);
+    side.apt_install(&theirs, AWKWARD);
+    let ours = side.mkbase("awkward", AWKWARD);
+    let awkward = differences(&ours, &theirs);
+    side.forget();
+    assert!(
+        base.is_empty() && awkward.is_empty(),
+        "differences from debootstrap's tree (- theirs, + ours):\n{base}\nand after apt-get install:\n{awkward}"
+    );
+}
+
+fn buildd(suite: &'static Suite) {
+    if !ready() {
+        skip!("oracle::{}_buildd: needs root, debootstrap and unshare", suite.name);
+    }
+    let side = Sides::new(suite);
+    let theirs = side.debootstrap("buildd");
+    let ours = side.mkbase("buildd", &["build-essential"]);
     let report = differences(&ours, &theirs);
+    side.forget();
     assert!(report.is_empty(), "differences from debootstrap's tree (- theirs, + ours):\n{report}");
+}
+
+/// Both tools, with one mirror for both.
+struct Sides {
+    suite: &'static Suite,
+    place: Place,
+    lab: Lab,
+}
+
+impl Sides {
+    fn new(suite: &'static Suite) -> Sides {
+        let lab = Lab::with(&suite.seed().debs, |repo| repo.suite = suite.name);
+        Sides { suite, place: Place::new(), lab }
+    }
+
+    fn forget(self) {
+        if std::env::var_os("KEEP").is_some() {
+            eprintln!("KEPT {:?}", self.place.path());
+            std::mem::forget(self);
+        }
+    }
+
+    fn debootstrap(&self, variant: &str) -> PathBuf {
+        let target = self.place.path().join("debootstrap");
+        let keyring = self.place.write("lab.gpg", self.lab.key.public_binary());
+        let output = Command::new("debootstrap")
+            // Without it the variant buildd of the older releases has no merged /usr, which mkbase always has: it is
+            // what every installed system of these releases has, and what later ones need to be upgraded to.
+            .args([&format!("--variant={variant}"), "--merged-usr", "--components=main"])
+            .arg(format!("--keyring={}", keyring.display()))
+            .args([self.suite.name.as_ref(), target.as_os_str(), self.lab.server.url().as_ref()])
+            .env("TMPDIR", self.place.tmp())
+            .output()
+            .expect("debootstrap starts");
+        assert!(output.status.success(), "debootstrap:\n{}", String::from_utf8_lossy(&output.stdout));
+        target
+    }
+
+    fn apt_install(&self, tree: &Path, packages: &[&str]) {
+        let source = format!("deb [trusted=yes] {} {} main\n", self.lab.server.url(), self.suite.name);
+        std::fs::write(tree.join("etc/apt/sources.list"), source).expect("the tree's list of sources");
+        let policy = tree.join("usr/sbin/policy-rc.d");
+        std::fs::write(&policy, "#!/bin/sh\nexit 101\n").expect("the tree's policy");
+        std::fs::set_permissions(&policy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("own file");
+        in_tree(tree, "apt-get -q update && apt-get -q -y --no-install-recommends install \"$@\"", packages);
+        std::fs::remove_file(policy).expect("own file");
+    }
+
+    fn mkbase(&self, name: &str, include: &[&str]) -> PathBuf {
+        self.place.write("lab.asc", self.lab.key.public());
+        let include: Vec<&str> = ["apt"].iter().chain(self.suite.more).chain(include).copied().collect();
+        let suite = format!("\"{}\"", self.suite.name);
+        let text = recipe_text(&self.lab.server.url(), &include, "priorities = [\"required\"]")
+            .replace("release = \"lab\"", &format!("release = {suite}"))
+            .replace("releases = [\"lab\"]", &format!("releases = [{suite}]"));
+        let recipe = self.place.write(&format!("{name}.toml"), text);
+        let ended = self.place.build(&recipe, name, &["--keep", "--stop-after", "bootstrap"]).run().success();
+        let tree = PathBuf::from(ended.stdout().trim());
+        assert!(
+            tree.join("usr/bin/dpkg").exists(),
+            "the tree is kept and its path printed: {tree:?}\n{}",
+            ended.stderr
+        );
+        tree
+    }
+}
+
+/// Runs a shell command in a tree, with the environment that apt has in a chroot of an administrator, and gives what
+/// it said.
+fn in_tree(tree: &Path, command: &str, arguments: &[&str]) -> String {
+    // The mounts and whatever still runs are gone with the namespaces.
+    let outside = "mount -t proc proc \"$1/proc\" && exec chroot \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", outside, "sh"])
+        .arg(tree)
+        .args(["sh", "-ec", command, "sh"])
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C.UTF-8")
+        .env("HOME", "/root")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("unshare starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}:\n{said}");
+    said
 }
 
 fn differences(ours: &Path, theirs: &Path) -> String {

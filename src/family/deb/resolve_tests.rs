@@ -8,13 +8,15 @@ fn plan(repositories: &[&str], include: &[&str]) -> Plan {
     let repository = |name: &&str| Repository {
         name: name.to_string(),
         url: format!("http://example.org/{name}"),
-        build_url: format!("http://user:secret@127.0.0.1/{name}"),
+        build_urls: vec![format!("http://user:secret@127.0.0.1/{name}")],
         image_url: format!("http://example.org/{name}"),
         suite: "trixie".into(),
         components: vec!["main".into()],
         keys: Vec::new(),
         trusted: false,
         check_valid_until: true,
+        snapshot: None,
+        priority: None,
         build_only: false,
         image_key: String::new(),
     };
@@ -49,7 +51,7 @@ fn package(name: &str, version: &str, fields: &str) -> String {
 
 fn contents(date: i64, packages: &[String]) -> Contents {
     let index = Index::parse(&packages.concat(), "Packages").expect("it is valid");
-    Contents { date, sha256: "22".repeat(32), priority: 500, indexes: vec![index] }
+    Contents { date, sha256: "22".repeat(32), names: Vec::new(), priority: 500, indexes: vec![index] }
 }
 
 fn lock(plan: &Plan, contents: Vec<Contents>) -> Result<Lock> {

@@ -8,13 +8,15 @@ fn repository(suite: &str, components: &[&str]) -> Repository {
     Repository {
         name: "main".into(),
         url: "http://example.org/debian".into(),
-        build_url: "http://example.org/debian".into(),
+        build_urls: vec!["http://example.org/debian".into()],
         image_url: "http://example.org/debian".into(),
         suite: suite.into(),
         components: components.iter().map(|c| c.to_string()).collect(),
         keys: Vec::new(),
         trusted: false,
         check_valid_until: true,
+        snapshot: None,
+        priority: None,
         build_only: false,
         image_key: String::new(),
     }

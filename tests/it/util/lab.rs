@@ -37,8 +37,19 @@ pub fn seed() -> &'static Seed {
 }
 
 fn make_seed() -> Seed {
-    let place = Place::new();
-    place.build(SEED, "seed", &SEED_OPTIONS).run().success();
+    Seed::of(SEED, &SEED_OPTIONS)
+}
+
+impl Seed {
+    /// The packages of this build.
+    pub fn of(recipe: &str, options: &[&str]) -> Seed {
+        let place = Place::new();
+        place.build(recipe, "seed", options).run().success();
+        read_seed(&place)
+    }
+}
+
+fn read_seed(place: &Place) -> Seed {
     let text = std::fs::read_to_string(place.out("seed").join("mkbase.lock")).expect("the lock of the build");
     let lock = Lock::parse(&text, "mkbase.lock").expect("the lock of the build");
     let files = cached_files(&shared_cache());
