@@ -149,22 +149,10 @@ fn index_urls(base: &str, path: &str, sha256: &str, by_hash: bool) -> Vec<String
 mod tests {
     use super::*;
     use crate::error::{Exit, exit_code};
-    use crate::plan::Key;
+    use crate::plan::{Key, testing};
 
     fn repository(url: &str, suite: &str) -> Repository {
-        Repository {
-            name: "main".into(),
-            url: "http://example.org/debian".into(),
-            build_url: url.into(),
-            image_url: String::new(),
-            suite: suite.into(),
-            components: Vec::new(),
-            keys: Vec::new(),
-            trusted: false,
-            check_valid_until: true,
-            build_only: false,
-            image_key: String::new(),
-        }
+        Repository { build_url: url.into(), ..testing::repository("main", "http://example.org/debian", suite) }
     }
 
     #[test]
