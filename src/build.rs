@@ -16,7 +16,7 @@ use crate::lock::{Lock, LockedPackage, Previous};
 use crate::pack::{self, Compression, Packed};
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::sandbox::userns;
+use crate::sandbox::{foreign, userns};
 use crate::ui::{self, Ui, Unit};
 use crate::work::Work;
 use crate::{check, clean, customise};
@@ -119,6 +119,7 @@ fn stages(
     context: &Context,
     output: Option<Output>,
 ) -> Result<Outcome> {
+    foreign::ensure(plan.arch, context.work.path(), &context.ui)?;
     let lock = lock(plan, options, context, family)?;
     // From here on the time is that of the lock.
     let plan = &Plan { epoch: Some(lock.epoch), ..plan.clone() };
@@ -254,12 +255,12 @@ pub fn fetch(plan: &Plan, lock: &Lock, fetcher: &Fetcher, ui: &Ui) -> Result<Vec
 
 /// Where a locked package is to be had.
 fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
-    let url = if package.repository.is_empty() {
+    let urls = if package.repository.is_empty() {
         let file = plan.packages.files.iter().find(|(_, name)| *name == package.path);
         let (path, _) = file.ok_or_else(|| {
             usage(format!("the lock names the package file {}, and the recipe does not; renew the lock", package.path))
         })?;
-        format!("file://{}", path.display())
+        vec![format!("file://{}", path.display())]
     } else {
         let repository = plan.repositories.iter().find(|r| r.name == package.repository).ok_or_else(|| {
             usage(format!(
@@ -267,10 +268,10 @@ fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
                 package.name, package.repository
             ))
         })?;
-        format!("{}/{}", repository.build_url.trim_end_matches('/'), package.path)
+        repository.build_urls.iter().map(|url| format!("{}/{}", url.trim_end_matches('/'), package.path)).collect()
     };
     Ok(Remote {
-        urls: vec![url],
+        urls,
         sha256: package.sha256.clone(),
         size: package.size,
         name: format!("{} {} ({})", package.name, package.version, package.arch),

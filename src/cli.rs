@@ -201,8 +201,9 @@ pub struct RecipeArgs {
     pub include: Vec<String>,
     /// Fetch a repository's packages from this address
     ///
-    /// NAME is a repository of the recipe; every other repository at the same address goes with it. The
-    /// image keeps the recipe's address, and a user name or password in URL stays out of all that is written.
+    /// NAME is a repository of the recipe; every other repository at the same address goes with it. Given
+    /// again, the addresses are tried in turn. The image keeps the recipe's address, and a user name or
+    /// password in URL stays out of all that is written.
     #[arg(long, value_name = "NAME=URL")]
     pub mirror: Vec<String>,
     /// Set a key of the recipe
@@ -280,6 +281,7 @@ impl RecipeArgs {
             variant: self.variant.clone(),
             include: self.include.clone(),
             mirrors: self.mirror.iter().map(|text| parse_mirror(text)).collect::<anyhow::Result<_>>()?,
+            auth: crate::recipe::credentials(),
             sets: self.set.clone(),
             epoch,
         })

@@ -15,6 +15,7 @@ use store::Store;
 
 mod download;
 mod http;
+mod netrc;
 pub mod openpgp;
 mod proxy;
 mod resolve;
@@ -66,6 +67,12 @@ pub enum FetchError {
     Offline {
         /// What they are called.
         missing: Vec<String>,
+    },
+    /// A server has another file than the one that the index describes: by size or by content.
+    #[error("{message}")]
+    Mismatch {
+        /// What every address answered.
+        message: String,
     },
 }
 

@@ -212,7 +212,7 @@ fn describe(error: &std::io::Error) -> String {
     }
 }
 
-/// Fills `{release}`, `{arch}` and `{name}`. Braces around anything but a lower-case word stay as they are.
+/// Fills `{release}`, `{arch}`, `{name}`, and `{snapshot}` where there is one. Braces around anything but a lower-case word stay as they are.
 pub fn fill(node: &Node, key: &str, values: &BTreeMap<&str, String>) -> anyhow::Result<String> {
     let mut rest = node.text().unwrap_or_default();
     let mut out = String::new();
@@ -221,6 +221,9 @@ pub fn fill(node: &Node, key: &str, values: &BTreeMap<&str, String>) -> anyhow::
         match after.split_once('}') {
             Some((word, tail)) if !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()) => {
                 let value = values.get(word).ok_or_else(|| {
+                    if word == "snapshot" {
+                        return node.refuse(key, "{snapshot} stands for the recipe's snapshot, and it has none");
+                    }
                     let hint = did_you_mean(word, values.keys().copied());
                     let known: Vec<_> = values.keys().map(|name| format!("{{{name}}}")).collect();
                     node.refuse(key, format!("unknown placeholder {{{word}}}{hint} (there are {})", known.join(", ")))

@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::root::Root;
 
+mod binfmt;
+pub mod foreign;
 pub mod init;
 mod run;
 mod sys;
@@ -47,6 +49,18 @@ pub struct TimedOut {
     pub output: Output,
 }
 
+/// How to get an emulator for programs of other machines.
+const INSTALL_EMULATOR: &str = "install one that registers itself (apt-get install qemu-user-static binfmt-support, \
+                                dnf install qemu-user-static), for a container on its host";
+
+/// The kernel cannot run the program, which is one for another kind of machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} is a program for another kind of machine, and no emulator is registered for it; {INSTALL_EMULATOR}")]
+pub struct Foreign {
+    /// The program.
+    pub program: String,
+}
+
 /// A command to be run inside a root filesystem.
 #[derive(Debug)]
 pub struct Sandbox<'a> {
@@ -71,6 +85,9 @@ impl<'a> Sandbox<'a> {
             ("DEBIAN_FRONTEND", "noninteractive"),
         ] {
             env.insert(name.into(), value.into());
+        }
+        if let Some(cpu) = foreign::cpu() {
+            env.insert(foreign::CPU_VARIABLE.into(), cpu.into());
         }
         Sandbox {
             root,

@@ -5,6 +5,7 @@
 
 mod util;
 
+mod arch;
 mod archive;
 mod badinput;
 mod cli;
@@ -16,5 +17,6 @@ mod kill;
 mod lock;
 mod oracle;
 mod reproducible;
+mod sources;
 mod ssh;
 mod users;

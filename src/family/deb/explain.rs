@@ -128,6 +128,9 @@ fn absence_of(pool: &Pool<'_>, relation: &Relation<'_>) -> String {
         return format!("{name} is only there in version {}", package.version());
     }
     match pool.providers(name).next() {
+        None if pool.is_barred(name) => {
+            format!("{name} is only in a repository whose priority is below 0; ask for it by version")
+        }
         Some(id) => format!("what provides {name} ({}) does not in that version", full(pool, id)),
         None => format!("no repository has {name}"),
     }

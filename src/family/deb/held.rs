@@ -112,7 +112,12 @@ mod tests {
 
     fn source(repository: Option<usize>, text: &str) -> Source {
         let full = text.replace("Package:", "Architecture: amd64\nPackage:");
-        Source { repository, priority: 500, index: Index::parse(&full, "test").expect("it is valid") }
+        Source {
+            repository,
+            priority: 500,
+            names: Vec::new(),
+            index: Index::parse(&full, "test").expect("it is valid"),
+        }
     }
 
     fn previous(held: &[(&str, &str)]) -> Previous {
@@ -142,7 +147,7 @@ mod tests {
         with_held(&previous(held), sources, "amd64", asked, |pinned| {
             let pool = Pool::new(sources, "amd64", pinned)?;
             let wanted: Vec<_> = wanted.iter().map(|name| pool.find(name).expect("it is there")).collect();
-            let mut found: Vec<String> = solve(&pool, &wanted, &[])?
+            let mut found: Vec<String> = solve(&pool, &wanted, &[], false)?
                 .into_iter()
                 .map(|id| format!("{} {}", pool.get(id).package.name(), pool.get(id).package.version()))
                 .collect();
@@ -210,7 +215,13 @@ mod tests {
         let contents = |date| {
             plan.repositories
                 .iter()
-                .map(|_| Contents { date, sha256: String::new(), priority: 500, indexes: Vec::new() })
+                .map(|_| Contents {
+                    date,
+                    sha256: String::new(),
+                    priority: 500,
+                    names: Vec::new(),
+                    indexes: Vec::new(),
+                })
                 .collect::<Vec<_>>()
         };
         let mut previous = previous(&[]);

@@ -46,6 +46,7 @@ mod solve;
 mod sources;
 mod sshd;
 mod suite;
+mod target;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;

@@ -14,6 +14,7 @@ use super::relation::is_package_name;
 use super::release;
 use super::repository::{self, Contents, join};
 use super::solve::solve;
+use super::target;
 use super::version;
 use super::wanted::{self, Request};
 use crate::context::Context;
@@ -60,7 +61,8 @@ fn decide(
     previous: Option<&Previous>,
 ) -> Result<(Lock, Vec<String>)> {
     let (repositories, sources) = take_apart(plan, contents, files);
-    let asked = wanted::pins(requests)?;
+    let mut asked = wanted::pins(requests)?;
+    target::pin(requests, &sources, plan.arch.deb, &mut asked)?;
     let decide = |pinned: &HashMap<&str, &str>| decide_pinned(plan, requests, &repositories, &sources, pinned);
     match previous {
         Some(previous) => held::with_held(previous, &sources, plan.arch.deb, &asked, decide),
@@ -78,7 +80,7 @@ fn decide_pinned(
 ) -> Result<(Lock, Vec<String>)> {
     let pool = Pool::new(sources, plan.arch.deb, pinned)?;
     let selection = wanted::select(&pool, sources, &plan.packages, requests)?;
-    let chosen = solve(&pool, &selection.wanted, &selection.excluded)?;
+    let chosen = solve(&pool, &selection.wanted, &selection.excluded, plan.packages.recommends)?;
     let mut packages = Vec::with_capacity(chosen.len() + 1);
     for (at, &id) in chosen.iter().enumerate() {
         // The solver puts the wanted ones first.
@@ -111,7 +113,7 @@ fn epoch(plan: &Plan, repositories: &[LockedRepository]) -> Result<i64> {
 fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Vec<LockedRepository>, Vec<Source>) {
     let mut repositories = Vec::new();
     let mut sources: Vec<Source> =
-        files.into_iter().map(|index| Source { repository: None, priority: 0, index }).collect();
+        files.into_iter().map(|index| Source { repository: None, names: Vec::new(), priority: 0, index }).collect();
     for (place, (repository, contents)) in plan.repositories.iter().zip(contents).enumerate() {
         repositories.push(LockedRepository {
             name: repository.name.clone(),
@@ -120,8 +122,14 @@ fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Ve
             date: contents.date,
             index: contents.sha256,
         });
-        let indexes = contents.indexes.into_iter();
-        sources.extend(indexes.map(|index| Source { repository: Some(place), priority: contents.priority, index }));
+        let mut names = contents.names;
+        names.extend([repository.suite.clone(), repository.name.clone()]);
+        sources.extend(contents.indexes.into_iter().map(|index| Source {
+            repository: Some(place),
+            names: names.clone(),
+            priority: contents.priority,
+            index,
+        }));
     }
     (repositories, sources)
 }

@@ -25,7 +25,7 @@ fn package(name: &str, version: &str, fields: &str) -> String {
 
 fn contents(date: i64, packages: &[String]) -> Contents {
     let index = Index::parse(&packages.concat(), "Packages").expect("it is valid");
-    Contents { date, sha256: "22".repeat(32), priority: 500, indexes: vec![index] }
+    Contents { date, sha256: "22".repeat(32), names: Vec::new(), priority: 500, indexes: vec![index] }
 }
 
 fn lock(plan: &Plan, contents: Vec<Contents>) -> Result<Lock> {

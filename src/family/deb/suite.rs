@@ -63,8 +63,26 @@ pub fn check_times(release: &Release, repository: &Repository, now: i64) -> Resu
             show_time(now)
         );
     }
+    if let Some(moment) = repository.snapshot {
+        if moment > now {
+            return Err(usage(format!(
+                "the snapshot of {} is still to come: it is {}; choose one that is past",
+                show_time(moment),
+                show_time(now)
+            )));
+        }
+        if date > moment {
+            bail!(
+                "its Release is of {}, later than the snapshot of {}: the mirror does not keep snapshots; use another",
+                show_time(date),
+                show_time(moment)
+            );
+        }
+    }
     if let Some(end) = release.valid_until
         && repository.check_valid_until
+        // A snapshot is old on purpose.
+        && repository.snapshot.is_none()
         && end < now
     {
         bail!(
