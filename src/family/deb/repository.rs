@@ -253,24 +253,10 @@ pub fn files(fetcher: &Fetcher, repository: &Repository, arch: &str, now: i64) -
 mod tests {
     use super::*;
     use crate::error::{Exit, exit_code};
-    use crate::plan::Key;
+    use crate::plan::{Key, testing};
 
     fn repository(url: &str, suite: &str) -> Repository {
-        Repository {
-            name: "main".into(),
-            url: "http://example.org/debian".into(),
-            build_urls: vec![url.into()],
-            image_url: String::new(),
-            suite: suite.into(),
-            components: Vec::new(),
-            keys: Vec::new(),
-            trusted: false,
-            check_valid_until: true,
-            snapshot: None,
-            priority: None,
-            build_only: false,
-            image_key: String::new(),
-        }
+        Repository { build_urls: vec![url.into()], ..testing::repository("main", "http://example.org/debian", suite) }
     }
 
     #[test]
