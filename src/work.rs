@@ -4,10 +4,10 @@
 //! janitor, waits in a session of its own for the pipe to the first one to close, and then removes what is left.
 //! Should both be killed, the next build finds the folder unlocked and sweeps it.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::FsFlags;
+use tempfile::TempDir;
 
 use crate::ui::Ui;
 
@@ -45,13 +46,8 @@ impl Work {
         let parent = std::path::absolute(&parent).with_context(|| format!("resolving {}", parent.display()))?;
         usable(&parent)?;
         sweep(&parent, ui);
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).with_context(|| {
-            format!("making a work folder in {}; set TMPDIR to a folder you can write to", parent.display())
-        })?;
-        let lock = folder.path().join(LOCK);
-        let file = File::create(&lock).with_context(|| format!("making {}", lock.display()))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| anyhow!("locking {}: {error}", lock.display()))?;
+        let folder = make_folder(&parent)?;
+        let lock = lock(folder.path())?;
         let janitor = start_janitor()?;
         let work = Work { path: folder.keep(), janitor: Mutex::new(Some(janitor)), keep: false, _lock: lock };
         work.watch(&work.path)?;
@@ -116,6 +112,38 @@ impl Drop for Work {
     }
 }
 
+/// A new folder in `parent`, in which files get no access list: everything in the image would inherit one, and it would
+/// be packed. Nobody else can enter it, for the set-uid programs of the image are no business of the host's users.
+fn make_folder(parent: &Path) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).permissions(Permissions::from_mode(0o700));
+    let folder = builder.tempdir_in(parent).with_context(|| {
+        format!("making a work folder in {}; set TMPDIR to a folder you can write to", parent.display())
+    })?;
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        match xattr::remove(folder.path(), name) {
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::ENODATA | libc::ENOTSUP)) => {
+                return Err(error).with_context(|| format!("removing the access list of {}", folder.path().display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(folder)
+}
+
+/// Makes the lock of a work folder. Under its name it is there only once it is held: another build's sweep would take
+/// the folder for a dead one's.
+fn lock(folder: &Path) -> Result<Flock<File>> {
+    let lock = folder.join(LOCK);
+    let doing = || format!("making {}", lock.display());
+    let made = lock.with_extension("new");
+    let file = File::create(&made).with_context(doing)?;
+    let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| anyhow!("locking {}: {error}", lock.display()))?;
+    std::fs::rename(&made, &lock).with_context(doing)?;
+    Ok(held)
+}
+
 /// This program's file, for its second processes.
 pub fn own_executable() -> Result<PathBuf> {
     // Through /proc it is the running program even if its file was replaced or removed meanwhile.
@@ -129,7 +157,7 @@ pub fn own_executable() -> Result<PathBuf> {
 
 /// Refuses a temporary folder in which programs cannot run.
 fn usable(folder: &Path) -> Result<()> {
-    let stat = nix::sys::statvfs::statvfs(folder).with_context(|| {
+    let stat = nix::sys::statvfs::statvfs(folder).map_err(std::io::Error::from).with_context(|| {
         format!("looking at the temporary folder {}; set TMPDIR to a folder that is there", folder.display())
     })?;
     if stat.flags().contains(FsFlags::ST_NOEXEC) {
@@ -157,6 +185,8 @@ fn sweep(parent: &Path, ui: &Ui) {
         // The lock is held while the owner lives; it is let go only after the folder is removed.
         if Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_ok() {
             match std::fs::remove_dir_all(&path) {
+                // Its owner had just ended.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Ok(()) => ui.detail(format_args!("removed {}, left by a build that was killed", path.display())),
                 Err(error) => {
                     ui.warn(format_args!("cannot remove {}, left by a build that was killed: {error}", path.display()))
@@ -199,4 +229,71 @@ pub fn janitor_main() -> i32 {
         }
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::ui::Level;
+
+    #[test]
+    fn folders_of_dead_builds_go_and_those_of_living_ones_stay() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let dead = make_folder(parent.path()).expect("a folder").keep();
+        drop(lock(&dead).expect("it can be locked"));
+        let foreign = parent.path().join("mkbase-notes");
+        std::fs::create_dir(&foreign).expect("a folder");
+        let done = AtomicBool::new(false);
+        let ui = Ui::new(Level::Quiet);
+        let taken = std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        sweep(parent.path(), &ui);
+                    }
+                });
+            }
+            let taken = (0..100).find(|_| {
+                let living = make_folder(parent.path()).expect("a folder").keep();
+                let held = lock(&living);
+                std::thread::yield_now();
+                // Where it is gone, that is the fault this is about.
+                held.is_err() || std::fs::remove_dir_all(living).is_err()
+            });
+            done.store(true, Ordering::Relaxed);
+            taken
+        });
+        assert_eq!(taken, None, "another build's sweep took the folder of a living one");
+        assert!(!dead.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn no_access_list_is_inherited() {
+        let parent = tempfile::tempdir().expect("a folder");
+        // `user::rwx,user:1:rwx,group::r-x,mask::rwx,other::r-x` as of `linux/posix_acl_xattr.h`.
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in [(1u16, 7u16, u32::MAX), (2, 7, 1), (4, 5, u32::MAX), (16, 7, u32::MAX)] {
+            list.extend([&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat());
+        }
+        list.extend([32, 0, 5, 0, 255, 255, 255, 255]);
+        if let Err(error) = xattr::set(parent.path(), "system.posix_acl_default", &list) {
+            eprintln!("skipped: no_access_list_is_inherited: {} has no access lists: {error}", parent.path().display());
+            return;
+        }
+        let lists = |path: &Path| {
+            let names = xattr::list(path).expect("its attributes");
+            names.filter(|name| name.to_string_lossy().starts_with("system.posix_acl")).count()
+        };
+        let plain = parent.path().join("plain");
+        std::fs::create_dir(&plain).expect("a folder");
+        assert_eq!(lists(&plain), 2, "the parent's list is inherited");
+        let folder = make_folder(parent.path()).expect("it is made");
+        assert_eq!(lists(folder.path()), 0);
+        assert_eq!(folder.path().metadata().expect("there").permissions().mode() & 0o7777, 0o700);
+        let below = folder.path().join("rootfs");
+        std::fs::create_dir(&below).expect("a folder");
+        assert_eq!(lists(&below), 0);
+    }
 }

@@ -103,11 +103,7 @@ struct Suite {
 }
 
 impl Suite {
-    const fn new(
-        name: &'static str,
-        options: &'static [&'static str],
-        more: &'static [&'static str],
-    ) -> Suite {
+    const fn new(name: &'static str, options: &'static [&'static str], more: &'static [&'static str]) -> Suite {
         Suite { name, options, more, seed: OnceLock::new(), making: Mutex::new(()) }
     }
 
@@ -116,7 +112,8 @@ impl Suite {
         // Not inside `get_or_init`: when making it fails, every test that needs it says why.
         let _making = self.making.lock().unwrap_or_else(|e| e.into_inner());
         self.seed.get_or_init(|| {
-            let include = ["build-essential"].iter().chain(AWKWARD).chain(self.more).copied().collect::<Vec<_>>().join(",");
+            let include =
+                ["build-essential"].iter().chain(AWKWARD).chain(self.more).copied().collect::<Vec<_>>().join(",");
             let recipe = format!("debian:{}", self.name);
             let mut options =
                 vec!["--variant", "minbase", "--set", "packages.priorities=[\"required\"]", "--include", &include];
@@ -221,7 +218,10 @@ impl Sides {
     }
 
     fn forget(self) {
-        if std::env::var_os("KEEP").is_some() { eprintln!("KEPT {:?}", self.place.path()); std::mem::forget(self); }
+        if std::env::var_os("KEEP").is_some() {
+            eprintln!("KEPT {:?}", self.place.path());
+            std::mem::forget(self);
+        }
     }
 
     fn debootstrap(&self, variant: &str) -> PathBuf {
@@ -263,7 +263,11 @@ impl Sides {
         let recipe = self.place.write(&format!("{name}.toml"), text);
         let ended = self.place.build(&recipe, name, &["--keep", "--stop-after", "bootstrap"]).run().success();
         let tree = PathBuf::from(ended.stdout().trim());
-        assert!(tree.join("usr/bin/dpkg").exists(), "the tree is kept and its path printed: {tree:?}\n{}", ended.stderr);
+        assert!(
+            tree.join("usr/bin/dpkg").exists(),
+            "the tree is kept and its path printed: {tree:?}\n{}",
+            ended.stderr
+        );
         tree
     }
 }

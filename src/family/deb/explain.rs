@@ -1,6 +1,7 @@
 //! Why packages cannot be installed, in words a person can act on.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::fmt;
 
 use anyhow::{Error, anyhow};
 
@@ -11,7 +12,23 @@ use super::solve::{Hostile, Origin};
 /// Longer explanations are cut to this many lines: the chain to the first contradiction is what helps.
 const MAX_LINES: usize = 24;
 
-/// The error for relations that contradict each other: the wish on top, below it the chain of packages, in order.
+/// Packages that cannot be installed together, and what the contradiction is made of.
+#[derive(Debug)]
+pub struct Impossible {
+    wish: String,
+    /// Names of the packages in it.
+    pub packages: BTreeSet<String>,
+    /// Dependencies in it: groups of alternatives.
+    pub dependencies: BTreeSet<String>,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wish)
+    }
+}
+
+/// The error for relations that contradict each other, with an [`Impossible`] in its chain: the wish on top, below it the chain of packages, in order.
 pub fn contradiction(pool: &Pool<'_>, core: &[Origin<'_>]) -> Error {
     let mut lines = chain(pool, core);
     let hidden = lines.len().saturating_sub(MAX_LINES);
@@ -26,11 +43,24 @@ pub fn contradiction(pool: &Pool<'_>, core: &[Origin<'_>]) -> Error {
     let mut wanted: Vec<&str> =
         core.iter().filter_map(|o| if let Origin::Wanted(id) = o { Some(name(pool, *id)) } else { None }).collect();
     wanted.sort_unstable();
-    match wanted[..] {
-        [] => error.context("no choice of packages satisfies all relations"),
-        [one] => error.context(format!("'{one}' cannot be installed")),
-        _ => error.context(format!("these packages cannot be installed together: {}", wanted.join(", "))),
+    let wish = match wanted[..] {
+        [] => "no choice of packages satisfies all relations".to_owned(),
+        [one] => format!("'{one}' cannot be installed"),
+        _ => format!("these packages cannot be installed together: {}", wanted.join(", ")),
+    };
+    let mut impossible = Impossible { wish, packages: BTreeSet::new(), dependencies: BTreeSet::new() };
+    for origin in core {
+        let (one, other) = match *origin {
+            Origin::Wanted(id) | Origin::Excluded(id) => (id, id),
+            Origin::Depends(id, group) => {
+                impossible.dependencies.insert(group.to_owned());
+                (id, id)
+            }
+            Origin::Against(one, other, ..) => (one, other),
+        };
+        impossible.packages.extend([one, other].map(|id| name(pool, id).to_owned()));
     }
+    error.context(impossible)
 }
 
 /// The lines from what was asked for, along the dependencies, to what stands against it.
@@ -53,8 +83,10 @@ fn chain(pool: &Pool<'_>, core: &[Origin<'_>]) -> Vec<String> {
             }
             let candidates = satisfying(pool, group);
             let mut line = format!("{} depends on {}", full(pool, package), one_line(group));
-            if candidates.is_empty() {
-                line.push_str(&format!(", but {}", absence(pool, group)));
+            match (candidates.is_empty(), absence(pool, group)) {
+                (true, absence) => line.push_str(&format!(", but {absence}")),
+                (false, absence) if !absence.is_empty() => line.push_str(&format!(" ({absence})")),
+                _ => {}
             }
             lines.push(line);
             queue.extend(candidates.into_iter().filter(|c| met.insert(*c)));
@@ -67,9 +99,10 @@ fn chain(pool: &Pool<'_>, core: &[Origin<'_>]) -> Vec<String> {
                     Hostile::Conflicts => "conflicts with",
                     Hostile::Breaks => "breaks",
                 };
+                let is_it = Relation::parse(relation).is_ok_and(|relation| relation.name == name(pool, *other));
+                let how = if is_it { "is" } else { "provides" };
                 let relation = one_line(relation);
-                let other = full(pool, *other);
-                lines.push(format!("{} {verb} {relation}, which {other} is or provides", full(pool, *one)));
+                lines.push(format!("{} {verb} {relation}, which {} {how}", full(pool, *one), full(pool, *other)));
             }
             Origin::Excluded(id) => lines.push(format!("{} is excluded", name(pool, *id))),
             Origin::Wanted(_) | Origin::Depends(..) => {}
@@ -81,11 +114,11 @@ fn chain(pool: &Pool<'_>, core: &[Origin<'_>]) -> Vec<String> {
     lines
 }
 
-/// Why nothing satisfies a group of alternatives.
+/// Why nothing satisfies some alternatives of a group; empty where something satisfies each.
 fn absence(pool: &Pool<'_>, group: &str) -> String {
     let alternatives = relation::alternatives(group).unwrap_or_default();
-    let reasons: Vec<String> = alternatives.iter().map(|relation| absence_of(pool, relation)).collect();
-    reasons.join(" and ")
+    let absent = alternatives.iter().filter(|relation| pool.satisfying(relation).is_empty());
+    absent.map(|relation| absence_of(pool, relation)).collect::<Vec<_>>().join(" and ")
 }
 
 fn absence_of(pool: &Pool<'_>, relation: &Relation<'_>) -> String {
@@ -98,6 +131,9 @@ fn absence_of(pool: &Pool<'_>, relation: &Relation<'_>) -> String {
         return format!("{name} is only there in version {}", package.version());
     }
     match pool.providers(name).next() {
+        None if pool.is_barred(name) => {
+            format!("{name} is only in a repository whose priority is below 0; ask for it by version")
+        }
         Some(id) => format!("what provides {name} ({}) does not in that version", full(pool, id)),
         None => format!("no repository has {name}"),
     }

@@ -13,14 +13,23 @@ fn sources(packages: &[&str]) -> Vec<Source> {
             format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\n")
         })
         .collect();
-    vec![Source { repository: Some(0), priority: 500, index: Index::parse(&text, "test").expect("it is valid") }]
+    vec![Source {
+        repository: Some(0),
+        names: Vec::new(),
+        priority: 500,
+        index: Index::parse(&text, "test").expect("it is valid"),
+    }]
 }
 
 fn try_solve(packages: &[&str], wanted: &[&str], excluded: &[&str]) -> Result<String> {
+    solve_with(packages, wanted, excluded, false)
+}
+
+fn solve_with(packages: &[&str], wanted: &[&str], excluded: &[&str], recommends: bool) -> Result<String> {
     let sources = sources(packages);
     let pool = Pool::new(&sources, "amd64", &HashMap::new())?;
     let ids = |names: &[&str]| names.iter().map(|n| pool.find(n).expect(n)).collect::<Vec<_>>();
-    let chosen = solve(&pool, &ids(wanted), &ids(excluded))?;
+    let chosen = solve(&pool, &ids(wanted), &ids(excluded), recommends)?;
     Ok(chosen.iter().map(|id| pool.get(*id).package.name()).collect::<Vec<_>>().join(" "))
 }
 
@@ -82,6 +91,38 @@ fn a_choice_that_two_conflicts_leave_open_is_found() {
 }
 
 #[test]
+fn recommendations_are_followed_where_they_can_be() {
+    type Case = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
+    let cases: [Case; 9] = [
+        (&["a 1; Recommends: b; Depends: c", "b 1; Recommends: d", "c 1", "d 1"], &["a"], &[], "a c b d"),
+        (&["a 1; Recommends: x | y", "x 1", "y 1"], &["a", "y"], &[], "a y"),
+        (&["a 1; Recommends: x | y", "y 1"], &["a"], &[], "a y"),
+        // Not there, excluded, or not to be installed.
+        (&["a 1; Recommends: x, y", "y 1"], &["a"], &[], "a y"),
+        (&["a 1; Recommends: x", "x 1"], &["a"], &["x"], "a"),
+        (&["a 1; Recommends: x", "x 1; Depends: gone"], &["a"], &[], "a"),
+        (&["a 1; Recommends: x", "x 1; Conflicts: b", "b 1"], &["a", "b"], &[], "a b"),
+        // In the way of something that is needed, which is met only later.
+        (
+            &["a 1; Depends: r, c", "r 1; Recommends: x", "x 1", "c 1; Depends: d", "d 1; Breaks: x"],
+            &["a"],
+            &[],
+            "a r c d",
+        ),
+        // What is needed has the choice, not what is recommended.
+        (
+            &["a 1; Recommends: x; Depends: b", "b 1; Depends: x | y", "x 1; Conflicts: y", "y 1"],
+            &["a"],
+            &["x"],
+            "a b y",
+        ),
+    ];
+    for (packages, wanted, excluded, chosen) in cases {
+        assert_eq!(solve_with(packages, wanted, excluded, true).expect("it can be solved"), chosen, "{packages:?}");
+    }
+}
+
+#[test]
 fn excluded_packages_are_gone_around() {
     let packages = ["a 1; Depends: x | y", "x 1", "y 1"];
     assert_eq!(try_solve(&packages, &["a"], &["x"]).expect("it can be solved"), "a y");
@@ -92,7 +133,13 @@ fn excluded_packages_are_gone_around() {
 
 #[test]
 fn impossible_wishes_name_the_chain() {
-    let cases: [(&[&str], &[&str], &str); 6] = [
+    let cases: [(&[&str], &[&str], &str); 7] = [
+        (
+            &["a 1; Depends: b | v | x", "b 2; Conflicts: c", "c 1", "p 1; Provides: v; Breaks: c (<< 2)"],
+            &["a", "c"],
+            "these packages cannot be installed together: a, c: a 1 depends on b | v | x (no repository has x): \
+             b 2 conflicts with c, which c 1 is: p 1 breaks c (<< 2), which c 1 is",
+        ),
         (
             &["a 1; Depends: b", "b 2; Depends: c (>= 3)", "c 2.9", "u 1"],
             &["u", "a"],
@@ -112,12 +159,12 @@ fn impossible_wishes_name_the_chain() {
             &["a 1; Depends: b", "b 1; Conflicts: c", "c 1"],
             &["c", "a"],
             "these packages cannot be installed together: a, c: a 1 depends on b: b 1 conflicts with c, \
-             which c 1 is or provides",
+             which c 1 is",
         ),
         (
             &["a 1; Breaks: v", "b 1; Provides: v"],
             &["a", "b"],
-            "these packages cannot be installed together: a, b: a 1 breaks v, which b 1 is or provides",
+            "these packages cannot be installed together: a, b: a 1 breaks v, which b 1 provides",
         ),
         (
             &["a 1; Depends: b:arm64", "b 1"],
