@@ -68,7 +68,6 @@ fn read_seed(place: &Place) -> Seed {
                 .get(&(package.name.clone(), package.sha256.clone()))
                 .unwrap_or_else(|| panic!("no {} {} in {address}", package.name, package.version));
             debs.push(Deb {
-                name: package.name.clone(),
                 path: package.path.clone(),
                 stanza: format!("{stanza}\n"),
                 bytes: Body::File(files[&package.sha256].clone()),
