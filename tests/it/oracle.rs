@@ -291,12 +291,11 @@ fn faults(ours: &Path, theirs: &Path, include: &[&str]) -> String {
         in_tree(tree, "apt-mark showmanual", &[]).lines().map(str::to_string).collect()
     };
     let (ours_manual, theirs_manual) = (manual(ours), manual(theirs));
-    let mut asked: BTreeSet<String> =
-        in_tree(ours, "dpkg-query -Wf '${Essential} ${Priority} ${Package}\\n'", &[])
-            .lines()
-            .filter(|line| line.starts_with("yes ") || line.contains(" required "))
-            .filter_map(|line| line.rsplit(' ').next().map(str::to_string))
-            .collect();
+    let mut asked: BTreeSet<String> = in_tree(ours, "dpkg-query -Wf '${Essential} ${Priority} ${Package}\\n'", &[])
+        .lines()
+        .filter(|line| line.starts_with("yes ") || line.contains(" required "))
+        .filter_map(|line| line.rsplit(' ').next().map(str::to_string))
+        .collect();
     asked.extend(include.iter().chain(&["apt"]).map(|name| name.to_string()));
     for name in ours_manual.symmetric_difference(&asked) {
         writeln!(report, "apt-mark showmanual: {name}").expect("a string takes it");
