@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Error, Result, anyhow};
 
 use super::index::Index;
-use super::release::Release;
+use super::release::{Listed, Release};
 use super::suite::{self, Wanted};
 use crate::codec::Codec;
 use crate::context::Context;
@@ -17,6 +17,9 @@ use crate::plan::Repository;
 const MAX_RELEASE: u64 = 16 << 20;
 /// A detached signature may be this large, in bytes; it grows with the number of keys that sign.
 const MAX_SIGNATURE: u64 = 1 << 20;
+
+/// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
+const KEPT_FROM: u64 = 1 << 20;
 
 /// A repository whose indexes were read.
 #[derive(Debug)]
@@ -115,29 +118,65 @@ fn is_not_found(error: &Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
-/// Fetches an index in the first compression the mirror has, and reads it. That a listed file is not there is no
-/// fault: Debian lists the uncompressed ones and keeps none.
+/// Reads an index: its text as an earlier build unpacked it, or else fetched in the first compression the mirror has.
+/// That a listed file is not there is no fault: Debian lists the uncompressed ones and keeps none.
 fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: bool, wanted: &Wanted) -> Result<Index> {
-    let mut missing = None;
-    for (codec, listed) in &wanted.files {
+    let remote = |codec: Codec, listed: &Listed| {
         let path = format!("{}{}", wanted.path, codec.ending());
-        let name = format!("{} of the repository '{}'", path, repository.name);
-        let file = Remote {
+        Remote {
             urls: index_urls(base, &path, &listed.sha256, by_hash),
             sha256: listed.sha256.clone(),
             size: listed.size,
-            name: name.clone(),
-        };
-        match context.fetcher.fetch(&file, &|_| {}) {
+            name: format!("{} of the repository '{}'", path, repository.name),
+        }
+    };
+    let text = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(codec, l)| remote(*codec, l));
+    if let Some(text) = &text
+        && let Some(file) = context.fetcher.cached(text)?
+    {
+        return Index::open(&file, Codec::None, Some(text.size), &text.name, context.jobs);
+    }
+    let mut missing = None;
+    for (codec, listed) in &wanted.files {
+        let remote = remote(*codec, listed);
+        match context.fetcher.fetch(&remote, &|_| {}) {
             Ok(file) => {
                 let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
-                return Index::open(&file, *codec, size, &name, context.jobs);
+                let text = text.as_ref().filter(|text| *codec != Codec::None && text.size >= KEPT_FROM);
+                let open = |copy: &mut dyn FnMut(&[u8])| {
+                    Index::open_and_copy(&file, *codec, size, &remote.name, context.jobs, copy)
+                };
+                return match text {
+                    Some(text) => keeping(context, text, open),
+                    None => open(&mut |_| {}),
+                };
             }
             Err(error) if is_not_found(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
     Err(missing.unwrap_or_else(|| anyhow!("no compression of {} is known", wanted.path)))
+}
+
+/// Reads an index and keeps its text in the cache, under the hash that the `Release` has of it: unpacking takes longer
+/// than everything else that is done with it. Where it cannot be kept, the next build unpacks it again.
+fn keeping(
+    context: &Context,
+    text: &Remote,
+    open: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<Index>,
+) -> Result<Index> {
+    let mut keeping = context.fetcher.keep(text);
+    let index = open(&mut |bytes| {
+        if let Ok(copy) = &mut keeping
+            && let Err(error) = copy.write(bytes)
+        {
+            keeping = Err(error);
+        }
+    })?;
+    if let Err(error) = keeping.and_then(|copy| copy.finish()) {
+        context.ui.detail(format_args!("{} is not kept unpacked: {error:#}", text.name));
+    }
+    Ok(index)
 }
 
 /// Where an index may be, the address that cannot change under our hands first.
