@@ -51,7 +51,7 @@ fn tarball_of(folder: &Path) -> Result<PathBuf> {
 
 fn check_tarball(path: &Path, arguments: &CheckArgs, ui: &Ui) -> Result<Vec<Fault>> {
     let work = Work::new(ui)?;
-    let tree = work.path().join("rootfs");
+    let tree = work.tree();
     std::fs::create_dir(&tree).with_context(|| format!("making {}", tree.display()))?;
     let root = Root::open(&tree)?;
     let step = ui.step("Extracting");
