@@ -82,7 +82,7 @@ pub struct Owners {
 }
 
 /// What a package format does for the pipeline.
-pub trait Family {
+pub trait Family: Sync {
     /// Reads the signed indexes and decides on every package.
     fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock>;
 
