@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::elf::Elf;
 use crate::error::{did_you_mean, usage};
 use crate::recipe::FamilyKind;
 
@@ -24,12 +25,17 @@ pub struct Arch {
     pub qemu: &'static str,
     /// What else it is called: by the kernel, by container tools.
     pub other: &'static [&'static str],
+    /// Its programs.
+    pub elf: Elf,
+    /// What qemu is to emulate (`QEMU_CPU` of its user-mode programs), empty for its own choice.
+    pub qemu_cpu: &'static str,
 }
 
 /// Every architecture that mkbase makes images for.
 ///
 /// Sources: `dpkg-architecture -L` and dpkg's `cputable`; dnf's `basearch` map; Alpine's `APKBUILD` reference; the
-/// OCI image-spec, which takes Go's `GOARCH` and its table of variants; qemu's `qemu-NAME` user-mode programs.
+/// OCI image-spec, which takes Go's `GOARCH` and its table of variants; qemu's `qemu-NAME` user-mode programs; the
+/// psABI of each architecture, and the kernel's tables of system calls for the number of `exit`.
 static ARCHS: &[Arch] = &[
     Arch {
         deb: "amd64",
@@ -40,6 +46,15 @@ static ARCHS: &[Arch] = &[
         rust: "x86_64",
         qemu: "x86_64",
         other: &["x86-64"],
+        elf: Elf {
+            bits: 64,
+            little_endian: true,
+            machine: 62,
+            flags: 0,
+            // mov $60,%eax; mov $42,%edi; syscall
+            exit: &[0xb8, 60, 0, 0, 0, 0xbf, 42, 0, 0, 0, 0x0f, 0x05],
+        },
+        qemu_cpu: "",
     },
     Arch {
         deb: "arm64",
@@ -50,6 +65,17 @@ static ARCHS: &[Arch] = &[
         rust: "aarch64",
         qemu: "aarch64",
         other: &["arm64/v8"],
+        elf: Elf {
+            bits: 64,
+            little_endian: true,
+            machine: 183,
+            flags: 0,
+            // mov x8,#93; mov x0,#42; svc #0
+            exit: &[0xa8, 0x0b, 0x80, 0xd2, 0x40, 0x05, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4],
+        },
+        // All features, as by itself, but a pointer signature of qemu's own: the one of the architecture's manual
+        // makes a shell script ten times as slow (qemu, "ARM CPU features").
+        qemu_cpu: "max,pauth-impdef=on",
     },
     Arch {
         deb: "armhf",
@@ -60,6 +86,15 @@ static ARCHS: &[Arch] = &[
         rust: "arm",
         qemu: "arm",
         other: &["armv7l", "armv7hl", "arm/v7"],
+        elf: Elf {
+            bits: 32,
+            little_endian: true,
+            machine: 40,
+            flags: 0x0500_0400,
+            // mov r7,#1; mov r0,#42; svc #0
+            exit: &[0x01, 0x70, 0xa0, 0xe3, 42, 0x00, 0xa0, 0xe3, 0x00, 0x00, 0x00, 0xef],
+        },
+        qemu_cpu: "",
     },
     Arch {
         deb: "i386",
@@ -70,6 +105,15 @@ static ARCHS: &[Arch] = &[
         rust: "x86",
         qemu: "i386",
         other: &["i586", "i686"],
+        elf: Elf {
+            bits: 32,
+            little_endian: true,
+            machine: 3,
+            flags: 0,
+            // mov $1,%eax; mov $42,%ebx; int $0x80
+            exit: &[0xb8, 1, 0, 0, 0, 0xbb, 42, 0, 0, 0, 0xcd, 0x80],
+        },
+        qemu_cpu: "",
     },
     Arch {
         deb: "ppc64el",
@@ -81,6 +125,15 @@ static ARCHS: &[Arch] = &[
         rust: "powerpc64",
         qemu: "ppc64le",
         other: &["powerpc64le"],
+        elf: Elf {
+            bits: 64,
+            little_endian: true,
+            machine: 21,
+            flags: 2,
+            // li r0,1; li r3,42; sc
+            exit: &[1, 0x00, 0x00, 0x38, 42, 0x00, 0x60, 0x38, 0x02, 0x00, 0x00, 0x44],
+        },
+        qemu_cpu: "",
     },
     Arch {
         deb: "riscv64",
@@ -91,6 +144,15 @@ static ARCHS: &[Arch] = &[
         rust: "riscv64",
         qemu: "riscv64",
         other: &[],
+        elf: Elf {
+            bits: 64,
+            little_endian: true,
+            machine: 243,
+            flags: 5,
+            // li a7,93; li a0,42; ecall
+            exit: &[0x93, 0x08, 0xd0, 0x05, 0x13, 0x05, 0xa0, 0x02, 0x73, 0x00, 0x00, 0x00],
+        },
+        qemu_cpu: "",
     },
     Arch {
         deb: "s390x",
@@ -101,6 +163,15 @@ static ARCHS: &[Arch] = &[
         rust: "s390x",
         qemu: "s390x",
         other: &[],
+        elf: Elf {
+            bits: 64,
+            little_endian: false,
+            machine: 22,
+            flags: 0,
+            // lghi %r2,42; svc 1
+            exit: &[0xa7, 0x29, 0x00, 42, 0x0a, 1],
+        },
+        qemu_cpu: "",
     },
 ];
 
@@ -118,6 +189,11 @@ impl Arch {
     fn spellings(&self) -> impl Iterator<Item = &'static str> {
         [self.deb, self.rpm, self.apk, self.oci, self.qemu].into_iter().chain(self.other.iter().copied())
     }
+}
+
+/// Every architecture, by name.
+pub fn all() -> impl Iterator<Item = &'static Arch> {
+    ARCHS.iter()
 }
 
 /// The architecture of a name in any spelling; an unknown one is a usage error that names the nearest.

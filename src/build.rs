@@ -12,11 +12,11 @@ use crate::error::usage;
 use crate::family::{self, Engine, Family, Fetched};
 use crate::fetch::{Fetcher, Remote};
 use crate::interrupt;
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedPackage, Previous};
 use crate::pack::{self, Compression, Packed};
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::sandbox::userns;
+use crate::sandbox::{foreign, userns};
 use crate::ui::{self, Ui, Unit};
 use crate::work::Work;
 use crate::{check, clean, customise};
@@ -38,8 +38,13 @@ pub struct Options {
     pub keep: bool,
     /// The recipe as the command line named it, for the notes in the output.
     pub recipe: String,
-    /// Build exactly this instead of resolving.
+    /// The words of the command line that decide on the content besides recipe, release, architecture and variant; for
+    /// the notes too, so without secrets.
+    pub repeat: Vec<String>,
+    /// Build exactly this instead of resolving. It is the plan's, see [`Lock::misfit`].
     pub lock: Option<Lock>,
+    /// Without a lock to build from, what resolving goes on from.
+    pub previous: Option<Previous>,
     /// End after this stage. For the comparison of a tree with the distribution's own tool.
     pub stop_after: Option<Stage>,
     /// The longest a single command in the sandbox may take.
@@ -91,6 +96,8 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     };
     let tree = context.work.tree();
     let result = stages(plan, options, family.as_ref(), &context, output);
+    // Ctrl-C on a terminal reaches the commands of a stage as well: that one of them failed is not what happened.
+    let result = result.map_err(|error| interrupt::check().map_or_else(anyhow::Error::from, |()| error));
     if options.keep && tree.exists() {
         let how = if userns::entered() { "; to remove it: unshare --map-root-user --map-auto rm -r" } else { "" };
         ui.info("Kept", format_args!("{}{how}", tree.display()));
@@ -109,10 +116,11 @@ fn stages(
     context: &Context,
     output: Option<Output>,
 ) -> Result<Outcome> {
+    foreign::ensure(plan.arch, context.work.path(), &context.ui)?;
     let lock = lock(plan, options, context, family)?;
     // From here on the time is that of the lock.
     let plan = &Plan { epoch: Some(lock.epoch), ..plan.clone() };
-    let packages = fetch(plan, &lock, context)?;
+    let packages = fetch(plan, &lock, &context.fetcher, &context.ui)?;
     let begin = clock(&lock)?;
 
     let root = make_root(context)?;
@@ -145,8 +153,15 @@ fn stages(
     let packed = pack(context, options, &root, lock.epoch, begin, &mut file)
         .with_context(|| format!("writing {} of {}", codec.file_name(), output.path().display()))?;
     interrupt::check()?;
-    let image =
-        emit::Image { plan, lock: &lock, installed: &installed, packed: &packed, codec, recipe: &options.recipe };
+    let image = emit::Image {
+        plan,
+        lock: &lock,
+        installed: &installed,
+        packed: &packed,
+        codec,
+        recipe: &options.recipe,
+        options: &options.repeat,
+    };
     Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
 }
 
@@ -180,50 +195,69 @@ fn clock(lock: &Lock) -> Result<i64> {
     Ok(now)
 }
 
-/// The lock given, if it fits, or a new one from the repositories.
+/// The lock given, or a new one from the repositories.
 fn lock(plan: &Plan, options: &Options, context: &Context, family: &dyn Family) -> Result<Lock> {
-    if let Some(lock) = &options.lock {
-        let arch = plan.arch.name(plan.family);
-        if (lock.family, lock.release.as_str(), lock.arch.as_str()) != (plan.family, plan.release.as_str(), arch) {
-            return Err(usage(format!(
-                "the lock is of {} {} {}, the recipe of {} {} {arch}; give the lock that belongs to the recipe",
-                lock.name, lock.release, lock.arch, plan.name, plan.release
-            )));
-        }
-        if lock.recipe != plan.digest {
-            return Err(usage(
-                "the recipe or its options are not those the lock was made from; build without --lock to make a new one",
-            ));
-        }
-        return Ok(Lock { epoch: plan.epoch.unwrap_or(lock.epoch), ..lock.clone() });
+    match &options.lock {
+        Some(lock) => Ok(Lock { epoch: plan.epoch.unwrap_or(lock.epoch), ..lock.clone() }),
+        None => decide(plan, options.previous.as_ref(), context, family),
     }
-    let step = context.ui.step("Resolving");
-    let lock = family.resolve(context, plan).context("resolving the packages")?;
-    let size: u64 = lock.packages.iter().map(|p| p.size).sum();
-    step.done(format_args!("{} packages, {}", lock.packages.len(), ui::bytes(size)));
+}
+
+/// Decides on the packages of an image without building it. With an older lock it goes on from that.
+pub fn resolve(plan: &Plan, previous: Option<&Previous>, fetcher: &Fetcher, jobs: usize, ui: &Ui) -> Result<Lock> {
+    let family = family::of(plan.family, Engine::Native)?;
+    let context = Context {
+        ui: ui.clone(),
+        fetcher: fetcher.clone(),
+        work: Work::new(ui)?,
+        jobs,
+        // No command runs.
+        time_limit: Duration::ZERO,
+    };
+    let lock = decide(plan, previous, &context, family.as_ref());
+    let closed = context.work.close();
+    let lock = lock?;
+    closed?;
     Ok(lock)
 }
 
+fn decide(plan: &Plan, previous: Option<&Previous>, context: &Context, family: &dyn Family) -> Result<Lock> {
+    let step = context.ui.step("Resolving");
+    let lock = family.resolve(context, plan, previous).context("resolving the packages")?;
+    let size: u64 = lock.packages.iter().map(|p| p.size).sum();
+    step.done(format_args!("{} packages, {}", lock.packages.len(), ui::bytes(size)));
+    tell_damaged(&context.fetcher, &context.ui);
+    Ok(lock)
+}
+
+/// Says which entries of the cache were damaged: the disk may be at fault.
+fn tell_damaged(fetcher: &Fetcher, ui: &Ui) {
+    for name in fetcher.take_damaged() {
+        ui.warn(format_args!("the cache's copy of {name} was damaged, and it was fetched again"));
+    }
+}
+
 /// Brings every package of the lock into the cache.
-fn fetch(plan: &Plan, lock: &Lock, context: &Context) -> Result<Vec<Fetched>> {
-    let step = context.ui.step("Fetching");
+pub fn fetch(plan: &Plan, lock: &Lock, fetcher: &Fetcher, ui: &Ui) -> Result<Vec<Fetched>> {
+    let step = ui.step("Fetching");
     let remotes = lock.packages.iter().map(|p| remote(plan, p)).collect::<Result<Vec<_>>>()?;
     let total = remotes.iter().map(|r| r.size).sum();
     let bar = step.bar(total, Unit::Bytes);
-    let files = context.fetcher.fetch_all(&remotes, &|n| bar.add(n)).context("fetching the packages")?;
+    let files = fetcher.fetch_all(&remotes, &|n| bar.add(n)).context("fetching the packages")?;
     drop(bar);
+    tell_damaged(fetcher, ui);
     step.done(format_args!("{} packages", files.len()));
     Ok(lock.packages.iter().cloned().zip(files).map(|(package, file)| Fetched { package, file }).collect())
 }
 
 /// Where a locked package is to be had.
 fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
-    let url = if package.repository.is_empty() {
+    let urls = if package.repository.is_empty() {
         let file = plan.packages.files.iter().find(|(_, name)| *name == package.path);
         let (path, _) = file.ok_or_else(|| {
             usage(format!("the lock names the package file {}, and the recipe does not; renew the lock", package.path))
         })?;
-        format!("file://{}", path.display())
+        vec![format!("file://{}", path.display())]
     } else {
         let repository = plan.repositories.iter().find(|r| r.name == package.repository).ok_or_else(|| {
             usage(format!(
@@ -231,10 +265,10 @@ fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
                 package.name, package.repository
             ))
         })?;
-        format!("{}/{}", repository.build_url.trim_end_matches('/'), package.path)
+        repository.build_urls.iter().map(|url| format!("{}/{}", url.trim_end_matches('/'), package.path)).collect()
     };
     Ok(Remote {
-        urls: vec![url],
+        urls,
         sha256: package.sha256.clone(),
         size: package.size,
         name: format!("{} {} ({})", package.name, package.version, package.arch),

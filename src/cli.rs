@@ -14,6 +14,12 @@ use crate::pack::Compression;
 use crate::recipe::Overrides;
 use crate::ui::Level;
 
+mod amounts;
+mod lock;
+
+use lock::{CACHE_EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES};
+pub use lock::{CacheCommand, FetchArgs, LockArgs, LockingArgs, RenewArgs};
+
 /// Columns of the help at most.
 const WIDTH: usize = 100;
 
@@ -77,6 +83,22 @@ pub enum Command {
     /// the tree, and packs it. The output folder appears whole or not at all.
     #[command(after_long_help = BUILD_EXAMPLES)]
     Build(Box<BuildArgs>),
+    /// Decide on every package of an image and write it down
+    ///
+    /// The lock is written beside the recipe, corp.lock for corp.toml; that of a built-in recipe goes into the
+    /// current folder. Builds of the recipe then install exactly these packages. A lock that is there and fits
+    /// is left alone. When the recipe has changed, the packages that are still needed keep their versions.
+    /// What changed goes to standard output, a line for each package.
+    #[command(after_long_help = LOCK_EXAMPLES)]
+    Lock(Box<LockArgs>),
+    /// Download what a build needs, for a build with --offline
+    ///
+    /// Brings the packages of the recipe's lock into the cache, and keys that the recipe has by address.
+    #[command(after_long_help = FETCH_EXAMPLES)]
+    Fetch(Box<FetchArgs>),
+    /// Look at the cache of downloads, or remove old ones
+    #[command(subcommand, after_long_help = CACHE_EXAMPLES)]
+    Cache(CacheCommand),
     /// List the built-in recipes, or print one
     ///
     /// Without NAME: each recipe with its releases and variants, the default ones marked with a star. With
@@ -129,6 +151,8 @@ Examples:
   mkbase build corp.toml:bookworm --set system.timezone=Asia/Tokyo
   mkbase build debian --mirror main=http://10.0.0.5/debian
   mkbase build debian --lock out/debian-trixie-amd64/mkbase.lock
+  mkbase build corp.toml --locked                      only what corp.lock has
+  mkbase build corp.toml --offline                     after: mkbase fetch corp.toml
   mkbase build debian -o - | docker import - base:13";
 
 const RECIPES_EXAMPLES: &str = "\
@@ -157,30 +181,15 @@ const MAN_EXAMPLES: &str = "\
 Examples:
   mkbase man ~/.local/share/man/man1";
 
-/// What to build, how, and where to.
+/// A recipe, and what the command line changes in it.
 #[derive(Debug, Args)]
-pub struct BuildArgs {
+pub struct RecipeArgs {
     /// A built-in recipe or a file, and perhaps a release or alias of it
     ///
     /// `debian`, `debian:bookworm`, `debian:12`, `corp.toml`, `corp.toml:stable`. A name without a slash and
     /// without `.toml` is a built-in recipe's; `mkbase recipes` lists them.
     #[arg(value_name = "RECIPE[:RELEASE]")]
     pub recipe: String,
-    /// Folder to write, or - for the tar on standard output [default: out/NAME-RELEASE-ARCH]
-    ///
-    /// A folder of an earlier build is replaced whole.
-    #[arg(short, long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-    /// Compression: xz, zstd, gzip or none, and perhaps a level [default: xz; none for -o -]
-    ///
-    /// Levels are 0-9 for xz, 1-19 for zstd and 1-9 for gzip: `zstd:19`.
-    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = Compression::from_str)]
-    pub compress: Option<Compression>,
-    /// Install exactly the packages of this lock
-    ///
-    /// The same lock and recipe give the same bytes. Without it the newest packages are taken.
-    #[arg(long, value_name = "FILE")]
-    pub lock: Option<PathBuf>,
     /// Architecture of the image, in any spelling [default: the recipe's, else the host's]
     #[arg(long)]
     pub arch: Option<String>,
@@ -192,8 +201,9 @@ pub struct BuildArgs {
     pub include: Vec<String>,
     /// Fetch a repository's packages from this address
     ///
-    /// NAME is a repository of the recipe; every other repository at the same address goes with it. The
-    /// image keeps the recipe's address, and a user name or password in URL stays out of all that is written.
+    /// NAME is a repository of the recipe; every other repository at the same address goes with it. Given
+    /// again, the addresses are tried in turn. The image keeps the recipe's address, and a user name or
+    /// password in URL stays out of all that is written.
     #[arg(long, value_name = "NAME=URL")]
     pub mirror: Vec<String>,
     /// Set a key of the recipe
@@ -203,15 +213,44 @@ pub struct BuildArgs {
     /// every key.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// What installs the packages
-    #[arg(long, value_enum, default_value_t = Engine::Native)]
-    pub engine: Engine,
+}
+
+/// Where downloads are kept, and how many threads there are.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
     /// Folder of downloaded packages [default: the mkbase folder in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "MKBASE_CACHE")]
     pub cache: Option<PathBuf>,
     /// Threads to use [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<usize>,
+}
+
+/// What to build, how, and where to.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub what: RecipeArgs,
+    /// Folder to write, or - for the tar on standard output [default: out/NAME-RELEASE-ARCH]
+    ///
+    /// A folder of an earlier build is replaced whole.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Compression: xz, zstd, gzip or none, and perhaps a level [default: xz; none for -o -]
+    ///
+    /// Levels are 0-9 for xz, 1-19 for zstd and 1-9 for gzip: `zstd:19`.
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = Compression::from_str)]
+    pub compress: Option<Compression>,
+    /// Which packages.
+    #[command(flatten)]
+    pub locking: LockingArgs,
+    /// What installs the packages
+    #[arg(long, value_enum, default_value_t = Engine::Native)]
+    pub engine: Engine,
+    /// The cache.
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// Leave the tree where it was made, and say where
     #[arg(long)]
     pub keep: bool,
@@ -233,7 +272,7 @@ pub struct CheckArgs {
     pub skip: Vec<String>,
 }
 
-impl BuildArgs {
+impl RecipeArgs {
     /// What these options change in the recipe. `epoch` is `SOURCE_DATE_EPOCH`. A wrong one is a usage error.
     pub fn overrides(&self, epoch: Option<i64>) -> anyhow::Result<Overrides> {
         Ok(Overrides {
@@ -242,11 +281,14 @@ impl BuildArgs {
             variant: self.variant.clone(),
             include: self.include.clone(),
             mirrors: self.mirror.iter().map(|text| parse_mirror(text)).collect::<anyhow::Result<_>>()?,
+            auth: crate::recipe::credentials(),
             sets: self.set.clone(),
             epoch,
         })
     }
+}
 
+impl BuildArgs {
     /// Whether the tar goes to standard output.
     pub fn to_stdout(&self) -> bool {
         self.output.as_deref() == Some(Path::new("-"))
@@ -319,7 +361,7 @@ mod tests {
                 assert!(line.chars().count() <= WIDTH, "{arguments:?}: {line}");
             }
         }
-        assert_eq!(commands, ["build", "recipes", "init", "check", "completions", "man"]);
+        assert_eq!(commands, ["build", "lock", "fetch", "cache", "recipes", "init", "check", "completions", "man"]);
     }
 
     /// Examples that no longer parse would teach what is wrong.
@@ -328,6 +370,9 @@ mod tests {
         let all = [
             EXAMPLES,
             BUILD_EXAMPLES,
+            LOCK_EXAMPLES,
+            FETCH_EXAMPLES,
+            CACHE_EXAMPLES,
             RECIPES_EXAMPLES,
             INIT_EXAMPLES,
             CHECK_EXAMPLES,
@@ -360,10 +405,13 @@ mod tests {
             "--engine=debootstrap",
         ])
         .expect("it parses");
-        assert_eq!((build.recipe.as_str(), build.jobs, build.engine), ("debian:12", Some(2), Engine::Debootstrap));
+        assert_eq!(
+            (build.what.recipe.as_str(), build.cache.jobs, build.engine),
+            ("debian:12", Some(2), Engine::Debootstrap)
+        );
         assert!(build.to_stdout());
         assert_eq!(build.compression(), Compression { codec: Codec::None, level: None });
-        let overrides = build.overrides(Some(5)).expect("they are right");
+        let overrides = build.what.overrides(Some(5)).expect("they are right");
         assert_eq!((overrides.arch.as_deref(), overrides.variant.as_deref()), (Some("arm64"), Some("essential")));
         assert_eq!(overrides.include, ["a", "b", "c"]);
         assert_eq!(overrides.mirrors, [("main".to_string(), "http://h/?a=b".to_string())]);
@@ -403,7 +451,7 @@ mod tests {
     fn a_wrong_mirror_is_not_repeated() {
         for text in ["secret", "=http://u:secret@h", "http://u:secret=@h", "http://u:secret@h"] {
             let build = build(&["debian", "--mirror", text]).expect("clap takes it");
-            let error = build.overrides(None).expect_err(text);
+            let error = build.what.overrides(None).expect_err(text);
             assert_eq!(crate::error::exit_code(&error), crate::error::Exit::Usage);
             assert!(error.to_string().contains("NAME=URL") && !error.to_string().contains("secret"), "{error}");
         }

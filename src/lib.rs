@@ -12,6 +12,7 @@ pub mod command;
 pub mod commands;
 pub mod context;
 pub mod customise;
+pub mod elf;
 pub mod emit;
 pub mod error;
 pub mod family;

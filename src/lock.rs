@@ -6,10 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::FamilyKind;
+
+mod change;
+mod fit;
+
+pub use change::{Change, changes};
+pub use fit::Misfit;
 
 /// The version of the lock format this program writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -31,6 +37,9 @@ pub struct Lock {
     pub release: String,
     /// Architecture, as the family spells it.
     pub arch: String,
+    /// Variant of the recipe.
+    #[serde(default)]
+    pub variant: String,
     /// SHA-256 of the recipe as merged, without what cannot change the content (mirrors of the build).
     pub recipe: Sha256Hex,
     /// Seconds since 1970: the time that no file of the image is newer than.
@@ -97,13 +106,34 @@ pub struct LockedPackage {
     pub role: Role,
 }
 
+/// An older lock that a new one goes on from.
+#[derive(Debug, Clone)]
+pub struct Previous {
+    /// The older lock.
+    pub lock: Lock,
+    /// Versions by package name, to be kept where that is possible.
+    pub held: BTreeMap<String, String>,
+    /// Take indexes that are older than those of the lock.
+    pub allow_rollback: bool,
+}
+
 impl Lock {
     /// Reads a lock. `origin` names the file in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Lock> {
-        let lock: Lock = toml::from_str(text).with_context(|| format!("reading the lock {origin}"))?;
+        let lock: Lock = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count() + 1);
+            anyhow!(
+                "reading the lock {origin}: line {line}: {}; is it the {} of an output folder?",
+                error.message(),
+                crate::emit::LOCK
+            )
+        })?;
         if lock.version != VERSION {
             anyhow::bail!(
-                "reading the lock {origin}: its format is version {}, this mkbase reads {VERSION}",
+                "reading the lock {origin}: its format is version {}, this mkbase reads {VERSION}; make the lock anew",
                 lock.version
             );
         }
@@ -130,6 +160,18 @@ impl Lock {
     /// The packages that end up in the image, by name and architecture.
     pub fn installed(&self) -> impl Iterator<Item = &LockedPackage> {
         self.packages.iter().filter(|p| p.role != Role::Tool)
+    }
+
+    /// Whether two locks are of the same content, whenever their repositories were looked at.
+    pub fn same_content(&self, other: &Lock) -> bool {
+        let timeless = |lock: &Lock| {
+            let undated = |r: &LockedRepository| LockedRepository { date: 0, index: String::new(), ..r.clone() };
+            let mut packages = lock.packages.clone();
+            packages.sort();
+            let repositories = lock.repositories.iter().map(undated).collect();
+            Lock { epoch: 0, repositories, packages, ..lock.clone() }
+        };
+        timeless(self) == timeless(other)
     }
 
     /// The repositories by name.
@@ -174,6 +216,7 @@ mod tests {
             family: FamilyKind::Deb,
             release: "trixie".into(),
             arch: "amd64".into(),
+            variant: "minbase".into(),
             recipe: "11".repeat(32),
             epoch: 1_700_000_000,
             repositories: vec![LockedRepository {
@@ -190,6 +233,10 @@ mod tests {
         lock.packages.sort();
         assert_eq!(Lock::parse(&text, "test").expect("it reads back"), lock);
         assert!(text.find("bash") < text.find("zlib"));
+        let later = Lock { epoch: lock.epoch + 9, ..lock.clone() };
+        assert!(lock.same_content(&later) && !lock.same_content(&Lock { packages: Vec::new(), ..later }));
         assert!(Lock::parse(&text.replace("version = 1\n", "version = 9\n"), "test").is_err());
+        let error = Lock::parse("version = 1\nextends = \"debian\"\n", "x.toml").expect_err("it is a recipe");
+        assert!(error.to_string().starts_with("reading the lock x.toml: line 2: unknown field `extends`"), "{error}");
     }
 }

@@ -37,14 +37,20 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, ui: &Ui) -> Result<()> {
+    // In this order: a user namespace can be entered only by a process of one thread, and signals get one.
     if matches!(cli.command, Command::Build(_) | Command::Check(_)) {
-        // In this order: a user namespace can be entered only by a process of one thread, and signals get one.
         userns::enter()?;
-        interrupt::listen()?;
+    }
+    match cli.command {
+        Command::Recipes { .. } | Command::Init { .. } | Command::Completions { .. } | Command::Man { .. } => {}
+        _ => interrupt::listen()?,
     }
     match &cli.command {
         Command::Build(arguments) => commands::build::build(arguments, ui),
         Command::Check(arguments) => commands::check::check(arguments, ui),
+        Command::Lock(arguments) => commands::lock::lock(arguments, ui),
+        Command::Fetch(arguments) => commands::fetch::fetch(arguments, ui),
+        Command::Cache(command) => commands::cache::cache(command, ui),
         Command::Recipes { name } => commands::print(&commands::recipes::recipes(name.as_deref())?),
         Command::Init { name } => commands::init::run(name.as_deref(), ui),
         Command::Completions { shell } => commands::print(commands::pages::completions(*shell)),

@@ -50,8 +50,8 @@ pub struct Repository {
     pub name: String,
     /// The distribution's own address; what the lock records. Without credentials.
     pub url: String,
-    /// Where this build fetches from. May hold credentials: never printed or recorded.
-    pub build_url: String,
+    /// Where this build fetches from, in turn; at least one. May hold credentials: never printed or recorded.
+    pub build_urls: Vec<String>,
     /// What the image is left with.
     pub image_url: String,
     /// Suite; empty where the family has none. Ends with `/` for a flat repository.
@@ -65,6 +65,10 @@ pub struct Repository {
     pub trusted: bool,
     /// Refuse an index past its `Valid-Until`.
     pub check_valid_until: bool,
+    /// The moment of a dated archive, in seconds since 1970: a newer index is refused.
+    pub snapshot: Option<i64>,
+    /// Pin priority of all its packages, as in `apt_preferences(5)`; none: what its own index says.
+    pub priority: Option<i16>,
     /// Only used to make the image: it is not written into the image's package manager configuration.
     pub build_only: bool,
     /// `Signed-By` written into the image for it: a path in the image that a package owns. Empty: the keys
@@ -84,10 +88,12 @@ pub struct Key {
 /// The packages asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Packages {
-    /// Names (for deb also `name=version`, `name:arch`).
+    /// Names (for deb also `name=version`, `name/release`, `name:arch`).
     pub include: Vec<String>,
     /// Names that must not be installed.
     pub exclude: Vec<String>,
+    /// Install what packages recommend, too (deb).
+    pub recommends: bool,
     /// Every package with one of these priorities too (deb).
     pub priorities: Vec<String>,
     /// In-house package files: absolute path, and the path as the recipe gives it.

@@ -214,6 +214,14 @@ pub fn bytes(n: u64) -> String {
     if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// Names for a message, not too many.
+pub fn list(names: &[impl AsRef<str>]) -> String {
+    /// More than these are only counted.
+    const MOST: usize = 12;
+    let shown = names.iter().take(MOST).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,11 @@
 //! janitor, waits in a session of its own for the pipe to the first one to close, and then removes what is left.
 //! Should both be killed, the next build finds the folder unlocked and sweeps it.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::FsFlags;
+use tempfile::TempDir;
 
 use crate::ui::Ui;
 
@@ -48,9 +49,7 @@ impl Work {
         let parent = std::path::absolute(&parent).with_context(|| format!("resolving {}", parent.display()))?;
         usable(&parent)?;
         sweep(&parent, ui);
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).with_context(|| {
-            format!("making a work folder in {}; set TMPDIR to a folder you can write to", parent.display())
-        })?;
+        let folder = make_folder(&parent)?;
         spread(folder.path());
         let lock = folder.path().join(LOCK);
         let file = File::create(&lock).with_context(|| format!("making {}", lock.display()))?;
@@ -127,6 +126,25 @@ impl Drop for Work {
     }
 }
 
+/// A new folder in `parent`, in which files get no access list: everything in the image would inherit one, and it would
+/// be packed. Nobody else can enter it, for the set-uid programs of the image are no business of the host's users.
+fn make_folder(parent: &Path) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).permissions(Permissions::from_mode(0o700));
+    let folder = builder.tempdir_in(parent).with_context(|| {
+        format!("making a work folder in {}; set TMPDIR to a folder you can write to", parent.display())
+    })?;
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        match xattr::remove(folder.path(), name) {
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::ENODATA | libc::ENOTSUP)) => {
+                return Err(error).with_context(|| format!("removing the access list of {}", folder.path().display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(folder)
+}
+
 /// This program's file, for its second processes.
 pub fn own_executable() -> Result<PathBuf> {
     // Through /proc it is the running program even if its file was replaced or removed meanwhile.
@@ -168,7 +186,7 @@ fn attributes(file: &File) -> Option<libc::c_int> {
 
 /// Refuses a temporary folder in which programs cannot run.
 fn usable(folder: &Path) -> Result<()> {
-    let stat = nix::sys::statvfs::statvfs(folder).with_context(|| {
+    let stat = nix::sys::statvfs::statvfs(folder).map_err(std::io::Error::from).with_context(|| {
         format!("looking at the temporary folder {}; set TMPDIR to a folder that is there", folder.display())
     })?;
     if stat.flags().contains(FsFlags::ST_NOEXEC) {
@@ -258,5 +276,33 @@ mod tests {
             assert_eq!(marked(&inside), Some(false), "a tree's own folders belong together");
         }
         spread(&folder.path().join("absent"));
+    }
+
+    #[test]
+    fn no_access_list_is_inherited() {
+        let parent = tempfile::tempdir().expect("a folder");
+        // `user::rwx,user:1:rwx,group::r-x,mask::rwx,other::r-x` as of `linux/posix_acl_xattr.h`.
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in [(1u16, 7u16, u32::MAX), (2, 7, 1), (4, 5, u32::MAX), (16, 7, u32::MAX)] {
+            list.extend([&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat());
+        }
+        list.extend([32, 0, 5, 0, 255, 255, 255, 255]);
+        if let Err(error) = xattr::set(parent.path(), "system.posix_acl_default", &list) {
+            eprintln!("skipped: no_access_list_is_inherited: {} has no access lists: {error}", parent.path().display());
+            return;
+        }
+        let lists = |path: &Path| {
+            let names = xattr::list(path).expect("its attributes");
+            names.filter(|name| name.to_string_lossy().starts_with("system.posix_acl")).count()
+        };
+        let plain = parent.path().join("plain");
+        std::fs::create_dir(&plain).expect("a folder");
+        assert_eq!(lists(&plain), 2, "the parent's list is inherited");
+        let folder = make_folder(parent.path()).expect("it is made");
+        assert_eq!(lists(folder.path()), 0);
+        assert_eq!(folder.path().metadata().expect("there").permissions().mode() & 0o7777, 0o700);
+        let below = folder.path().join("rootfs");
+        std::fs::create_dir(&below).expect("a folder");
+        assert_eq!(lists(&below), 0);
     }
 }

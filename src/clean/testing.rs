@@ -1,5 +1,6 @@
 //! Tiny trees for the tests of clean steps and checks.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use super::{Cleaner, Step};
 use crate::check::Check;
 use crate::context::Context;
 use crate::family::{Family, Fetched, Installed, Owners};
-use crate::lock::Lock;
+use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::recipe::System;
 use crate::root::Root;
@@ -126,9 +127,13 @@ pub fn assert_well_formed(table: impl Iterator<Item = (&'static str, &'static st
 pub struct NoFamily;
 
 impl Family for NoFamily {
-    fn resolve(&self, _: &Context, _: &Plan) -> Result<Lock> {
+    fn resolve(&self, _: &Context, _: &Plan, _: Option<&Previous>) -> Result<Lock> {
         anyhow::bail!("not in this test")
     }
+    fn compare_versions(&self, a: &str, b: &str) -> Ordering {
+        a.cmp(b)
+    }
+
     fn bootstrap(&self, _: &Context, _: &Plan, _: &[Fetched], _: &Root) -> Result<()> {
         anyhow::bail!("not in this test")
     }

@@ -4,24 +4,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::Session;
+use super::lock::{self, Choice};
 use crate::build::{Options, Outcome, build as run_build};
 use crate::cli::BuildArgs;
-use crate::error::usage;
-use crate::fetch::Fetcher;
-use crate::lock::Lock;
+use crate::family::Engine;
+use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::recipe;
 use crate::ui::Ui;
 
 /// Builds the image that the arguments describe.
 pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
-    let jobs = match arguments.jobs {
-        Some(jobs) => jobs,
-        None => std::thread::available_parallelism().context("counting the cores; give a number with --jobs")?.get(),
-    };
-    let fetcher = Fetcher::new(&super::cache_folder(arguments.cache.clone())?, jobs)?;
-    let overrides = arguments.overrides(recipe::source_date_epoch()?)?;
-    let plan = recipe::load(&arguments.recipe, &overrides, &|url| fetcher.get(url, recipe::KEY_LIMIT))?;
+    let locking = &arguments.locking;
+    let session = Session::new(&arguments.what, &arguments.cache, locking.offline)?;
+    let (lock, previous) = packages(arguments, &session, ui)?;
+    let Session { jobs, fetcher, plan } = session;
     let options = Options {
         output: (!arguments.to_stdout()).then(|| output_folder(arguments.output.as_deref(), &plan)),
         compression: arguments.compression(),
@@ -29,8 +27,10 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
         fetcher,
         jobs,
         keep: arguments.keep,
-        recipe: recipe_name(&arguments.recipe),
-        lock: arguments.lock.as_deref().map(read_lock).transpose()?,
+        recipe: recipe_name(&arguments.what.recipe),
+        repeat: repeat(arguments),
+        lock,
+        previous,
         stop_after: arguments.stop_after,
         time_limit: arguments.time_limit,
     };
@@ -43,6 +43,29 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
             super::print(text)
         }
     }
+}
+
+/// The lock to build from, or what resolving goes on from.
+fn packages(arguments: &BuildArgs, session: &Session, ui: &Ui) -> Result<(Option<Lock>, Option<Previous>)> {
+    let (recipe, locking) = (&arguments.what.recipe, &arguments.locking);
+    lock::check_packages(&locking.renew, recipe)?;
+    if locking.renew.update {
+        let (new, changes) = lock::renew(session, &recipe::lock_path(recipe)?, &locking.renew, ui)?;
+        let text = lock::text(&changes);
+        // Standard output may be the image's.
+        if arguments.to_stdout() {
+            text.lines().for_each(|line| ui.info("Changed", line));
+        } else {
+            super::print(text)?;
+        }
+        return Ok((Some(new), None));
+    }
+    let strict = locking.locked || locking.offline;
+    let rollback = locking.renew.allow_rollback;
+    Ok(match lock::choose(session, recipe, locking.lock.as_deref(), strict, rollback, ui)? {
+        Choice::Lock(lock) => (Some(*lock), None),
+        Choice::Resolve(previous) => (None, previous.map(|previous| *previous)),
+    })
 }
 
 fn output_folder(given: Option<&Path>, plan: &Plan) -> PathBuf {
@@ -58,10 +81,32 @@ fn recipe_name(spec: &str) -> String {
     file.split(':').next().unwrap_or(file).to_string()
 }
 
-fn read_lock(path: &Path) -> Result<Lock> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("reading the lock {}: {error}", path.display())))?;
-    Lock::parse(&text, &path.display().to_string()).map_err(|error| usage(format!("{error:#}")))
+/// The options that decide on the content, to be written into the output.
+fn repeat(arguments: &BuildArgs) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut say = |option: &str, value: String| words.extend([option.to_string(), value]);
+    if !arguments.what.include.is_empty() {
+        say("--include", arguments.what.include.join(","));
+    }
+    for setting in &arguments.what.set {
+        let Some((key, _)) = recipe::split_setting(setting) else { continue };
+        match key {
+            // Said by other words, and where packages come from does not change them.
+            "release" | "arch" | "variant" | "default_variant" => {}
+            _ if key.starts_with("mirror.build") => {}
+            _ if key.starts_with("packages.") || key.starts_with("system.") => say("--set", setting.clone()),
+            // Addresses may hold a password, and variables of scripts anything.
+            _ => say("--set", format!("{key}=…")),
+        }
+    }
+    if let Some(compression) = arguments.compress {
+        let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
+        say("--compress", format!("{}{level}", compression.codec.name()));
+    }
+    if arguments.engine == Engine::Debootstrap {
+        say("--engine", "debootstrap".into());
+    }
+    words
 }
 
 #[cfg(test)]
@@ -81,8 +126,24 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_cannot_be_read_is_a_usage_error() {
-        let error = read_lock(Path::new("/nonexistent/mkbase.lock")).expect_err("it is not there");
-        assert!(error.is::<crate::error::Usage>() && error.to_string().contains("/nonexistent/mkbase.lock"), "{error}");
+    fn the_notes_repeat_what_decides_on_the_content_without_secrets() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            build: BuildArgs,
+        }
+        for (words, expected) in [
+            (&["--jobs=2", "-o", "x", "--mirror=main=http://u:secret@h", "--variant=essential"][..], ""),
+            (&["--include=a,b", "--include=c", "--compress=zstd:3"], "--include a,b,c --compress zstd:3"),
+            (&["--compress=none", "--engine=debootstrap"], "--compress none --engine debootstrap"),
+            (&["--set=system.locale=de_DE.UTF-8", "--set=arch=arm64"], "--set system.locale=de_DE.UTF-8"),
+            (&["--set=mirror.build.main=http://u:secret@h"], ""),
+            (&["--set=mirror.image.main=http://secret/"], "--set mirror.image.main=…"),
+            (&["--set=image.env.\"A=B\"=secret"], "--set image.env.\"A=B\"=…"),
+        ] {
+            let line = [&["mkbase", "debian"], words].concat();
+            let line = <Line as clap::Parser>::try_parse_from(line).expect("it parses");
+            assert_eq!(repeat(&line.build).join(" "), expected, "{words:?}");
+        }
     }
 }

@@ -6,13 +6,48 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use crate::cli::{CacheArgs, RecipeArgs};
 use crate::error::usage;
+use crate::fetch::{Fetcher, Settings};
+use crate::plan::Plan;
+use crate::recipe;
 
 pub mod build;
+pub mod cache;
 pub mod check;
+pub mod fetch;
 pub mod init;
+pub mod lock;
 pub mod pages;
 pub mod recipes;
+
+/// What every command begins with that works on a recipe.
+#[derive(Debug)]
+pub struct Session {
+    /// Threads to use.
+    pub jobs: usize,
+    /// Downloads into the cache.
+    pub fetcher: Fetcher,
+    /// The recipe with every choice made.
+    pub plan: Plan,
+}
+
+impl Session {
+    /// Opens the cache and reads the recipe. Offline, nothing is asked of the network from here on.
+    pub fn new(what: &RecipeArgs, cache: &CacheArgs, offline: bool) -> anyhow::Result<Session> {
+        let jobs = match cache.jobs {
+            Some(jobs) => jobs,
+            None => {
+                std::thread::available_parallelism().context("counting the cores; give a number with --jobs")?.get()
+            }
+        };
+        let settings = Settings { offline, ..Settings::default() };
+        let fetcher = Fetcher::with_settings(&cache_folder(cache.cache.clone())?, jobs, settings)?;
+        let overrides = what.overrides(recipe::source_date_epoch()?)?;
+        let plan = recipe::load(&what.recipe, &overrides, &|url| fetcher.get_kept(url, recipe::KEY_LIMIT))?;
+        Ok(Session { jobs, fetcher, plan })
+    }
+}
 
 /// Writes a result to standard output. A reader that went away (`mkbase recipes | head`) is no error.
 pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {

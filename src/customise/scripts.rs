@@ -1,6 +1,6 @@
 //! The recipe's scripts, run in the finished tree.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::context::Context;
 use crate::plan::Script;
@@ -17,7 +17,7 @@ pub fn run(context: &Context, scripts: &[Script], epoch: i64, root: &Root) -> Re
         for (name, value) in &script.env {
             sandbox = sandbox.env(name, value);
         }
-        let said = sandbox.run().with_context(|| format!("script[{number}].run: `{}`", title(&script.run)))?;
+        let said = sandbox.named(format!("script[{number}].run `{}`", title(&script.run))).run()?;
         for line in String::from_utf8_lossy(&said).lines() {
             context.ui.detail(format_args!("script[{number}]: {line}"));
         }

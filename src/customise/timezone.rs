@@ -96,7 +96,7 @@ fn unknown(zone: &str, root: &Root) -> Result<anyhow::Error> {
     let same = |z: &&String| z.eq_ignore_ascii_case(zone);
     let meant = zones.iter().find(same).or_else(|| zones.iter().find(city)).map(String::as_str);
     let hint = meant.or_else(|| nearest(zone, zones.iter().map(String::as_str)));
-    let hint = hint.map(|z| format!("; did you mean '{z}'?")).unwrap_or_default();
+    let hint = hint.map_or_else(|| "; write one like Europe/Berlin".into(), |z| format!("; did you mean '{z}'?"));
     Ok(usage(format!("system.timezone: no time zone '{zone}' in the image{hint}")))
 }
 

@@ -62,7 +62,8 @@ pub fn render(image: &Image<'_>) -> Result<String> {
         format!("Made of   {} packages, each with its hash in {LOCK}", image.installed.len()),
         format!("Recipe    {}, sha256:{}", image.recipe, plan.digest),
         format!("Again     {}", rebuild(image)),
-        format!("Build     docker build -t {tag} ."),
+        // Without it the image would count as one for the machine that docker runs on.
+        format!("Build     docker build --platform {} -t {tag} .", platform(plan)),
         format!("Verify    sha256sum -c {}", super::CHECKSUMS),
     ];
     for line in head {
@@ -115,16 +116,19 @@ pub fn import(image: &Image<'_>, path: &str) -> Result<String> {
     let plan = image.plan;
     let mut line = String::from("docker import");
     if plan.arch.rust != std::env::consts::ARCH {
-        write!(line, " --platform linux/{}", plan.arch.oci)?;
-        if !plan.arch.oci_variant.is_empty() {
-            write!(line, "/{}", plan.arch.oci_variant)?;
-        }
+        write!(line, " --platform {}", platform(plan))?;
     }
     for setting in settings(&plan.image)? {
         write!(line, " --change {}", quote::shell(&setting))?;
     }
     write!(line, " {} {}", quote::shell(path), quote::shell(&tag(plan)))?;
     Ok(line)
+}
+
+/// Operating system, architecture and variant as container tools write them (OCI image-spec, `image-index.md`).
+fn platform(plan: &Plan) -> String {
+    let variant = if plan.arch.oci_variant.is_empty() { String::new() } else { format!("/{}", plan.arch.oci_variant) };
+    format!("linux/{}{variant}", plan.arch.oci)
 }
 
 fn pair(key: &str, value: &str) -> String {
@@ -148,7 +152,7 @@ fn labels(image: &Image<'_>) -> Result<BTreeMap<String, String>> {
     Ok(labels)
 }
 
-/// The command that makes the image again.
+/// The command that makes the image again, given in the output folder.
 fn rebuild(image: &Image<'_>) -> String {
     let plan = image.plan;
     let mut words = vec!["mkbase".to_string(), "build".into(), format!("{}:{}", image.recipe, plan.release)];
@@ -156,6 +160,8 @@ fn rebuild(image: &Image<'_>) -> String {
     if !plan.variant.is_empty() {
         words.extend(["--variant".into(), plan.variant.clone()]);
     }
+    words.extend_from_slice(image.options);
+    words.extend(["--lock".into(), LOCK.into()]);
     words.iter().map(|word| quote::shell(word)).collect::<Vec<_>>().join(" ")
 }
 

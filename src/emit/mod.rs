@@ -54,6 +54,8 @@ pub struct Image<'a> {
     /// The recipe as the command line named it, without release and without the folder it lies in: `debian`,
     /// `corp.toml`.
     pub recipe: &'a str,
+    /// The words of the command line that decide on the content besides recipe, release, architecture and variant.
+    pub options: &'a [String],
 }
 
 /// Makes ready for an output folder at `path`: checks that the image's settings can be written to a Dockerfile, that

@@ -42,7 +42,9 @@ impl Output {
             Ok(target) => target,
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_path_buf(),
             Err(error) => {
-                return Err(error).with_context(|| format!("looking at the output folder {}", path.display()));
+                return Err(error).with_context(|| {
+                    format!("cannot look at the output folder {}; choose another place with -o", path.display())
+                });
             }
         };
         let Some(name) = target.file_name().map(OsString::from) else {
@@ -56,7 +58,7 @@ impl Output {
 
         let mut output =
             Output { path: path.to_path_buf(), target, staging: PathBuf::new(), made: Vec::new(), done: false };
-        let hint = || format!("making the output folder {}: choose another place with -o", path.display());
+        let hint = || format!("cannot make the output folder {}; choose another place with -o", path.display());
         for folder in parent.ancestors().collect::<Vec<_>>().into_iter().rev() {
             if folder.as_os_str().is_empty() || folder.is_dir() {
                 continue;

@@ -58,6 +58,7 @@ fn lock() -> Lock {
         family: FamilyKind::Deb,
         release: "trixie".into(),
         arch: "armhf".into(),
+        variant: "minbase".into(),
         recipe: "11".repeat(32),
         epoch: 1_700_000_000,
         repositories: vec![LockedRepository {
@@ -89,6 +90,7 @@ struct Case {
     installed: Vec<Installed>,
     packed: Packed,
     codec: Codec,
+    options: Vec<String>,
 }
 
 impl Case {
@@ -101,6 +103,7 @@ impl Case {
             installed: vec![installed("script-made", 1), installed("bash", 7_000_000), installed("agent", 12_000_000)],
             packed: Packed { diff_id: "44".repeat(32), sha256, unpacked: 20_000_000, packed: 9 },
             codec: Codec::Xz,
+            options: Vec::new(),
         }
     }
 
@@ -112,6 +115,7 @@ impl Case {
             packed: &self.packed,
             codec: self.codec,
             recipe: "debian",
+            options: &self.options,
         }
     }
 
@@ -196,6 +200,8 @@ fn manifest_tells_where_packages_are_from() {
 fn dockerfile_of_a_plain_image() {
     let text = Case::new().dockerfile();
     assert!(text.starts_with("# debian trixie for armhf, made by mkbase "), "{text}");
+    let again = "# Again     mkbase build debian:trixie --arch armhf --variant minbase --lock mkbase.lock";
+    assert!(text.lines().any(|line| line == again), "{text}");
     let instructions: Vec<&str> = text.lines().skip_while(|line| line.starts_with('#')).collect();
     assert_eq!(
         instructions,
@@ -216,6 +222,7 @@ fn dockerfile_of_a_plain_image() {
 fn dockerfile_of_everything_that_can_be_set() {
     let mut case = Case::new();
     case.codec = Codec::Zstd;
+    case.options = ["--set", "system.locale=it's\nFROM x"].map(String::from).into();
     case.plan.image = recipe::Image {
         cmd: vec!["-c".into(), "echo \"$X\"\n\\ü".into()],
         entrypoint: vec!["/bin/sh".into()],
@@ -229,6 +236,7 @@ fn dockerfile_of_everything_that_can_be_set() {
     };
     let text = case.dockerfile();
     for line in [
+        " --variant minbase --set 'system.locale=it'\\''s FROM x' --lock mkbase.lock",
         "# hadolint ignore=DL3020\nADD rootfs.tar.zst /",
         r#"ENV A="1 \$B \"q\" "\\"""#,
         r#"ENV PATH="/usr/bin:/bin""#,

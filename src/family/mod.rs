@@ -1,5 +1,6 @@
 //! Package families. Only what is below this module knows a package format; every other stage asks the trait.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
 use crate::error::usage;
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedPackage, Previous};
 use crate::plan::Plan;
 use crate::recipe::FamilyKind;
 use crate::root::Root;
@@ -30,7 +31,8 @@ pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
     match kind {
         FamilyKind::Deb => Ok(Box::new(deb::Deb { engine })),
         FamilyKind::Rpm | FamilyKind::Apk => {
-            Err(usage(format!("this version of mkbase makes images of the deb family only, not of {kind:?}")))
+            let kind = format!("{kind:?}").to_lowercase();
+            Err(usage(format!("family: this version of mkbase makes images of the deb family only, not of {kind}")))
         }
     }
 }
@@ -83,8 +85,11 @@ pub struct Owners {
 
 /// What a package format does for the pipeline.
 pub trait Family: Sync {
-    /// Reads the signed indexes and decides on every package.
-    fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock>;
+    /// Reads the signed indexes and decides on every package, going on from an older lock if there is one.
+    fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock>;
+
+    /// The order of two versions of a package.
+    fn compare_versions(&self, a: &str, b: &str) -> Ordering;
 
     /// Makes an installed tree of the packages in the empty root.
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()>;

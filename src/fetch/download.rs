@@ -18,6 +18,9 @@ use crate::interrupt;
 const PROGRESS: u64 = 1 << 20;
 /// How often a pause looks whether it is still wanted.
 const TICK: Duration = Duration::from_millis(50);
+/// A server that says itself that its file is shorter than expected is asked so many times: a proxy on the way may have
+/// kept half an answer, but mostly it is another file.
+const MISMATCHES: u32 = 2;
 
 /// What the downloads of one call share.
 #[derive(Debug, Default)]
@@ -51,6 +54,15 @@ impl Batch {
     }
 }
 
+/// A file, if the store has it.
+pub(super) fn cached(store: &Store, batch: &Batch, file: &Remote, progress: &dyn Fn(u64)) -> Result<Option<PathBuf>> {
+    let found = store.intact(file, &|| batch.check())?;
+    if found.is_some() {
+        progress(file.size);
+    }
+    Ok(found)
+}
+
 /// A file, from the store or from the first of its addresses that has it.
 pub(super) fn file(
     client: &Client,
@@ -59,8 +71,7 @@ pub(super) fn file(
     file: &Remote,
     progress: &dyn Fn(u64),
 ) -> Result<PathBuf> {
-    if let Some(path) = store.intact(file, &|| batch.check())? {
-        progress(file.size);
+    if let Some(path) = cached(store, batch, file, progress)? {
         return Ok(path);
     }
     if file.urls.is_empty() {
@@ -88,7 +99,7 @@ pub(super) fn file(
             if resumed {
                 Err(Failure::StartOver(anyhow!("{shown}: what was put together from several answers does not match")))
             } else {
-                Err(Failure::Permanent(anyhow!(
+                Err(mismatch(format!(
                     "{shown}: the content does not match its SHA-256 in the index; the mirror is damaged or was \
                      changed: use another one"
                 )))
@@ -146,11 +157,11 @@ fn persist(
         };
         // See `part`: an attempt that brought the file on.
         failed = if error.is::<Advanced>() { 1 } else { failed + 1 };
-        if failed >= settings.attempts {
+        let short = is_mismatch(&error);
+        if failed >= if short { MISMATCHES.min(settings.attempts) } else { settings.attempts } {
             let times = if failed == 1 { "once" } else { &format!("{failed} times") };
-            return Err(Failure::Permanent(anyhow!(
-                "{error}; tried {times}: check the network, or use another mirror"
-            )));
+            let message = format!("{error}; tried {times}: check the network, or use another mirror");
+            return Err(if short { mismatch(message) } else { Failure::Permanent(anyhow!(message)) });
         }
         let own = jitter(settings.backoff * 2u32.saturating_pow(failed - 1), url);
         batch.pause(wanted.map_or(own, |w| w.max(own)).min(settings.longest_pause))?;
@@ -210,15 +221,18 @@ fn body(
 ) -> Result<(), Failure> {
     let shown = public_url(url);
     let wrong_size = |found: &str| {
-        Failure::Permanent(anyhow!(
+        mismatch(format!(
             "{shown}: it is {found} than the {} bytes in the index; the mirror is out of step: try again later, or \
              use another one",
             file.size
         ))
     };
-    if response.length.is_some_and(|length| length > file.size - incoming.written) {
+    let left = file.size - incoming.written;
+    if response.length.is_some_and(|length| length > left) {
         return Err(wrong_size("longer"));
     }
+    // Said by the server itself, so that it was no connection that was cut.
+    let shorter = response.length.is_some_and(|length| length < left);
     let mut body = response.body;
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -235,10 +249,20 @@ fn body(
         tell(incoming.written);
     }
     if incoming.written < file.size {
-        let got = incoming.written;
-        return Err(Failure::Transient(anyhow!("{shown}: it ended after {got} of {} bytes", file.size), None));
+        let message = format!("{shown}: it ended after {} of {} bytes", incoming.written, file.size);
+        let error = if shorter { FetchError::Mismatch { message }.into() } else { anyhow!(message) };
+        return Err(Failure::Transient(error, None));
     }
     Ok(())
+}
+
+fn is_mismatch(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(FetchError::Mismatch { .. }))
+}
+
+/// The server has another file.
+fn mismatch(message: String) -> Failure {
+    Failure::Permanent(FetchError::Mismatch { message }.into())
 }
 
 /// A fault while a body is read.
@@ -251,11 +275,13 @@ fn during(client: &Client, url: &str, error: std::io::Error) -> Failure {
     }
 }
 
-/// One error of what every address answered. `NotFound` only if none of them has the file.
+/// One error of what every address answered. `NotFound` only if none of them has the file, `Mismatch` if any of them
+/// has another.
 fn summary(failures: Vec<Failure>) -> anyhow::Error {
     let mut reasons = Vec::new();
     let mut absent = None;
     let mut only_absent = true;
+    let mut mismatch = false;
     for failure in failures {
         match failure {
             Failure::NotFound(url) => {
@@ -266,6 +292,7 @@ fn summary(failures: Vec<Failure>) -> anyhow::Error {
                 if e.is::<crate::error::Interrupted>() {
                     return e;
                 }
+                mismatch |= is_mismatch(&e);
                 reasons.push(format!("{e:#}"));
                 only_absent = false;
             }
@@ -273,6 +300,7 @@ fn summary(failures: Vec<Failure>) -> anyhow::Error {
     }
     match absent {
         Some(url) if only_absent => FetchError::NotFound { url }.into(),
+        _ if mismatch => FetchError::Mismatch { message: reasons.join("; ") }.into(),
         _ => anyhow!(reasons.join("; ")),
     }
 }

@@ -13,13 +13,16 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
 
+use super::netrc::Netrc;
 use super::proxy::{Proxies, Proxy, absolute_form};
 use super::resolve::Names;
 use super::url::{Target, percent_decode, public_url, redirect_target};
 
-/// How patient downloads are.
+/// How patient downloads are, and whether there are any.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Ask nobody: only the cache and `file:` addresses are read.
+    pub offline: bool,
     /// Until a connection stands, name resolution and TLS included.
     pub connect: Duration,
     /// Without a byte from the server, before a download counts as stalled.
@@ -35,6 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
+            offline: false,
             connect: Duration::from_secs(20),
             stall: Duration::from_secs(30),
             attempts: 5,
@@ -81,6 +85,7 @@ pub(super) struct Response {
 pub(super) struct Client {
     pub settings: Settings,
     proxies: Proxies,
+    netrc: Netrc,
     names: Names,
     /// By way and by whether it is encrypted: certificates are only read where they are needed.
     agents: Mutex<BTreeMap<(Route, bool), Agent>>,
@@ -98,13 +103,19 @@ enum Route {
 
 impl Client {
     pub fn new(settings: Settings, env: impl Fn(&str) -> Option<String>) -> Result<Client> {
-        Ok(Client { settings, proxies: Proxies::from_env(env)?, names: Names::default(), agents: Mutex::default() })
+        let netrc = Netrc::from_env(&env);
+        let proxies = Proxies::from_env(env)?;
+        Ok(Client { settings, proxies, netrc, names: Names::default(), agents: Mutex::default() })
     }
 
     /// Asks for an address, from byte `offset` on. The answer may begin earlier: see [`Response::offset`].
     pub fn open(&self, url: &str, offset: u64) -> Result<Response, Failure> {
         if url.starts_with("file:") {
             return open_file(url);
+        }
+        // The one way to the network.
+        if self.settings.offline {
+            return Err(Failure::Permanent(anyhow!("{}: not asked for, this runs offline", public_url(url))));
         }
         let mut target = Target::parse(url).map_err(Failure::Permanent)?;
         let mut seen = BTreeSet::new();
@@ -146,7 +157,12 @@ impl Client {
         };
         let agent = self.agent(route, proxy, target.is_https()).map_err(Failure::Permanent)?;
         let mut request = agent.get(&target.uri);
-        if let Some(value) = &target.authorization {
+        // What stands in the address goes before what the file says of its host.
+        let authorization = match &target.authorization {
+            Some(value) => Some(value.clone()),
+            None => self.netrc.authorization(target.uri.host().unwrap_or_default()).map_err(Failure::Permanent)?,
+        };
+        if let Some(value) = authorization {
             request = request.header("Authorization", value);
         }
         if let (Route::Absolute, Some(value)) = (route, proxy.and_then(|p| p.target.authorization.as_ref())) {
@@ -301,7 +317,8 @@ fn answer(mut response: ureq::http::Response<ureq::Body>, offset: u64) -> Result
         416 => Some(Failure::StartOver(anyhow!("the server cannot go on from byte {offset}"))),
         404 | 410 => Some(Failure::NotFound(String::new())),
         401 => Some(Failure::Permanent(anyhow!(
-            "the server wants a user name and a password ({status}); put them into the mirror's address"
+            "the server wants a user name and a password ({status}); put them into ~/.netrc, or into the variable \
+             MKBASE_AUTH_REPOSITORY (the repository's name in capitals) as user:password"
         ))),
         407 => Some(Failure::Permanent(anyhow!(
             "the proxy wants a user name and a password ({status}); put them into its address"

@@ -15,6 +15,7 @@ use store::{HalfFiles, Incoming, Store};
 
 mod download;
 mod http;
+mod netrc;
 pub mod openpgp;
 mod proxy;
 mod resolve;
@@ -23,6 +24,7 @@ mod store;
 mod tests;
 #[cfg(test)]
 mod testserver;
+pub mod tidy;
 mod url;
 
 pub use http::Settings;
@@ -56,6 +58,21 @@ pub enum FetchError {
     NotFound {
         /// The address, without credentials.
         url: String,
+    },
+    /// Offline, files are needed that the cache does not have.
+    #[error(
+        "without the network, and the cache lacks {}; fill it with 'mkbase fetch', with the same recipe and options",
+        crate::ui::list(.missing)
+    )]
+    Offline {
+        /// What they are called.
+        missing: Vec<String>,
+    },
+    /// A server has another file than the one that the index describes: by size or by content.
+    #[error("{message}")]
+    Mismatch {
+        /// What every address answered.
+        message: String,
     },
 }
 
@@ -103,6 +120,28 @@ impl Fetcher {
         contents.pop().context("the download gave no result")
     }
 
+    /// The same, and the cache keeps a copy for offline use. The caller must know by other means that it is right.
+    pub fn get_kept(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
+        let store = &self.shared.store;
+        if self.is_offline() && !is_local(url) {
+            let missing = || FetchError::Offline { missing: vec![public_url(url)] }.into();
+            return store.of_address(url, limit).ok_or_else(missing);
+        }
+        let content = self.get(url, limit)?;
+        store.keep_address(url, &content)?;
+        Ok(content)
+    }
+
+    /// Whether only the cache and `file:` addresses are read.
+    pub fn is_offline(&self) -> bool {
+        self.shared.client.settings.offline
+    }
+
+    /// The files whose entry in the cache was damaged, so that they were fetched again, since this was last asked.
+    pub fn take_damaged(&self) -> impl Iterator<Item = String> {
+        self.shared.store.take_damaged().into_iter()
+    }
+
     /// A file of known hash: from the cache if it is there and intact, else downloaded and verified.
     pub fn fetch(&self, file: &Remote, progress: &(dyn Fn(u64) + Sync)) -> Result<PathBuf> {
         let mut paths = self.fetch_all(std::slice::from_ref(file), progress)?;
@@ -126,13 +165,30 @@ impl Fetcher {
         // The largest first, so that none of them is left to run alone at the end.
         let mut order: Vec<usize> = (0..files.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(files[i].size));
+        let threads = self.jobs.clamp(MIN_THREADS, MAX_CONNECTIONS);
         let shared = Arc::clone(&self.shared);
-        let files: Arc<[Remote]> = files.into();
+        let remotes: Arc<[Remote]> = files.into();
+        let offline = self.is_offline();
         let work = move |i: usize, batch: &Batch, tell: &dyn Fn(u64)| {
-            let result = download::file(&shared.client, &shared.store, batch, &files[i], tell);
-            download::named(result, &files[i].name)
+            let file = &remotes[i];
+            // Offline, the first file that is missing must not hide the others.
+            if offline && !file.urls.iter().any(|url| is_local(url)) {
+                let path = download::cached(&shared.store, batch, file, tell);
+                return path.with_context(|| format!("reading {} from the cache", file.name));
+            }
+            let result = download::file(&shared.client, &shared.store, batch, file, tell);
+            download::named(result, &file.name).map(Some)
         };
-        supervise(self.jobs.clamp(MIN_THREADS, MAX_CONNECTIONS), order, progress, work)
+        let paths = supervise(threads, order, progress, work)?;
+        if paths.iter().any(Option::is_none) {
+            let damaged: Vec<String> = self.take_damaged().collect();
+            let missing = files.iter().zip(&paths).filter(|(_, path)| path.is_none()).map(|(file, _)| {
+                let why = if damaged.contains(&file.name) { " (it is damaged)" } else { "" };
+                format!("{}{why}", file.name)
+            });
+            return Err(FetchError::Offline { missing: missing.collect() }.into());
+        }
+        Ok(paths.into_iter().flatten().collect())
     }
 }
 
@@ -157,6 +213,11 @@ impl Keeping<'_> {
         }
         self.store.keep(self.incoming, &self.file.sha256)
     }
+}
+
+/// Whether an address is that of a file of this machine.
+fn is_local(url: &str) -> bool {
+    url.starts_with("file:")
 }
 
 enum Event<T> {

@@ -3,16 +3,20 @@
 //! A file comes into being beside the others under a name of its own and is renamed once its hash is right, so
 //! builds that share a cache do not disturb each other and a killed one leaves no half entry. Nothing is synced to
 //! disk: what a power failure damages does not pass the check at its next use, and is fetched again.
+//!
+//! The time of modification of an entry is that of its last use, for [`super::tidy`], which removes entries. An entry's
+//! own lock keeps the two apart: here it is held while an entry is marked as used, there while it is removed.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek as _, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
@@ -22,13 +26,25 @@ use crate::hash::hex;
 /// Of buffers for downloads and hashing: large enough that system calls do not count, small enough for every
 /// thread to have one.
 pub(super) const CHUNK: usize = 128 << 10;
-/// Half files older than this belong to no running build.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The folder of entries in a cache.
+pub(super) const ENTRIES: &str = "sha256";
+/// The folder of half files, below that of entries.
+pub(super) const HALVES: &str = "tmp";
+/// The folder of small files that are kept by the hash of their address.
+pub(super) const ADDRESSES: &str = "addresses";
+/// The lock of a cache.
+const LOCK: &str = "lock";
+/// Half files older than this belong to no running build, and so do entries that nothing used for so long.
+pub(super) const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where files are kept.
 #[derive(Debug)]
 pub(super) struct Store {
     root: PathBuf,
+    /// Files whose entry was there and not intact, by what they are called in messages.
+    damaged: Mutex<BTreeSet<String>>,
+    /// Held as long as entries may be in use.
+    _in_use: Option<Flock<File>>,
 }
 
 /// The half files of one batch of downloads, so that they can be removed when it is given up.
@@ -51,14 +67,21 @@ pub(super) struct Incoming {
 impl Store {
     /// The store below a cache folder, which is made if it is not there.
     pub fn new(cache: &Path) -> Result<Store> {
-        let store = Store { root: cache.join("sha256") };
+        let mut store = Store { root: cache.join(ENTRIES), damaged: Mutex::default(), _in_use: None };
         store.make_folder(cache)?;
+        // In a cache that only others may write nobody can tell that this one reads: it goes without.
+        store._in_use = open_lock(cache).and_then(|file| Flock::lock(file, FlockArg::LockShared).ok());
         store.sweep();
         Ok(store)
     }
 
     fn halves(&self) -> PathBuf {
-        self.root.join("tmp")
+        self.root.join(HALVES)
+    }
+
+    /// The files found damaged since this was last asked.
+    pub fn take_damaged(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where a file is or will be.
@@ -76,21 +99,38 @@ impl Store {
         // Whatever makes an entry unreadable, a new download settles it or says why not.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let Ok(mut entry) = OpenOptions::new().read(true).custom_flags(flags).open(&path) else { return Ok(None) };
-        if !entry.metadata().is_ok_and(|m| m.is_file() && m.len() == file.size) {
+        let right_size = entry.metadata().is_ok_and(|m| m.is_file() && m.len() == file.size);
+        if !right_size || digest(&mut entry, check)?.as_deref() != Some(&file.sha256) {
+            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(file.name.clone());
             return Ok(None);
         }
-        let mut hasher = Sha256::new();
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            check()?;
-            match entry.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => hasher.update(&chunk[..n]),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Ok(None),
-            }
-        }
-        Ok((hex(&hasher.finalize()) == file.sha256).then_some(path))
+        Ok(mark_used(entry).then_some(path))
+    }
+
+    /// A small file that was kept under an address, see [`Store::keep_address`].
+    pub fn of_address(&self, url: &str, limit: u64) -> Option<Vec<u8>> {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let entry = OpenOptions::new().read(true).custom_flags(flags).open(self.address_entry(url)).ok()?;
+        let mut content = Vec::new();
+        (&entry).take(limit + 1).read_to_end(&mut content).ok()?;
+        (content.len() as u64 <= limit && mark_used(entry)).then_some(content)
+    }
+
+    /// Keeps a small file under its address. Whoever reads it must know by other means that it is right.
+    pub fn keep_address(&self, url: &str, content: &[u8]) -> Result<()> {
+        let entry = self.address_entry(url);
+        let folder = entry.parent().unwrap_or(&self.root);
+        self.make_folder(folder)?;
+        self.make_folder(&self.halves())?;
+        let mut file = NamedTempFile::new_in(self.halves()).map_err(|e| self.trouble(e))?;
+        file.write_all(content).map_err(|e| self.trouble(e))?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(|e| self.trouble(e))?;
+        file.persist(&entry).map_err(|e| self.trouble(e.error))?;
+        Ok(())
+    }
+
+    fn address_entry(&self, url: &str) -> PathBuf {
+        self.root.with_file_name(ADDRESSES).join(crate::hash::sha256(url))
     }
 
     /// Begins a new file.
@@ -150,7 +190,7 @@ impl Store {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
                 "the cache {cache} is not writable; give it to this user, or choose another folder with --cache"
             ),
-            _ => format!("writing to the cache {cache}"),
+            _ => format!("cannot write to the cache {cache}; choose another folder with --cache"),
         };
         anyhow!(error).context(what)
     }
@@ -165,6 +205,41 @@ impl Store {
             }
         }
     }
+}
+
+/// The lock that every user of a cache holds shared, and who removes all it may remove, exclusively.
+pub(super) fn open_lock(cache: &Path) -> Option<File> {
+    let path = cache.join(LOCK);
+    let mut create = OpenOptions::new();
+    create.read(true).write(true).create(true).truncate(false).mode(0o644);
+    create.open(&path).or_else(|_| File::open(&path)).ok()
+}
+
+/// The hash of what is left of a file; `None` where it cannot be read.
+fn digest(file: &mut File, check: &dyn Fn() -> Result<()>) -> Result<Option<String>> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        check()?;
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(Some(hex(&hasher.finalize()))),
+            Ok(n) => hasher.update(&chunk[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Notes that an entry is in use, as far as this user may. False: it was removed in the meantime.
+fn mark_used(entry: File) -> bool {
+    let entry = match Flock::lock(entry, FlockArg::LockShared) {
+        Ok(entry) => entry,
+        // A file system without locks.
+        Err((entry, _)) => return entry.metadata().is_ok_and(|m| m.nlink() > 0),
+    };
+    // Setting a time needs the owner; somebody else's cache then counts as unused by this user.
+    let _ = entry.set_modified(SystemTime::now());
+    entry.metadata().is_ok_and(|m| m.nlink() > 0)
 }
 
 impl Incoming {
@@ -219,13 +294,43 @@ mod tests {
         for damage in [&b"abd"[..], b"ab", b"abcd", b""] {
             std::fs::write(&path, damage).expect("damages");
             assert_eq!(intact(b"abc"), None, "{damage:?}");
+            assert_eq!(store.take_damaged(), BTreeSet::from(["x".to_string()]), "{damage:?}");
         }
+        assert!(store.take_damaged().is_empty());
         std::fs::remove_file(&path).expect("removes");
         std::os::unix::fs::symlink("/etc/hostname", &path).expect("links");
         assert_eq!(intact(b"abc"), None);
         assert_eq!(put(&store, b"abc"), path);
         assert_eq!(intact(b"abc"), Some(path));
         assert_eq!(store.halves().read_dir().expect("is there").count(), 0);
+    }
+
+    #[test]
+    fn use_is_noted_and_what_was_removed_meanwhile_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path()).expect("a store");
+        let path = put(&store, b"abc");
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        File::options().write(true).open(&path).and_then(|f| f.set_modified(long_ago)).expect("sets the time");
+        assert!(store.intact(&remote(b"abc"), &|| Ok(())).expect("no error").is_some());
+        let age = path.metadata().and_then(|m| m.modified()).expect("is there").elapsed().expect("it is past");
+        assert!(age < STALE, "{age:?}");
+
+        let entry = File::open(&path).expect("is there");
+        std::fs::remove_file(&path).expect("removes");
+        assert!(!mark_used(entry));
+    }
+
+    #[test]
+    fn small_files_are_kept_by_address() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path()).expect("a store");
+        assert_eq!(store.of_address("http://h/key", 10), None);
+        store.keep_address("http://h/key", b"one").expect("it is kept");
+        store.keep_address("http://h/key", b"two").expect("it is kept");
+        assert_eq!(store.of_address("http://h/key", 10).as_deref(), Some(&b"two"[..]));
+        assert_eq!(store.of_address("http://h/key", 2), None);
+        assert_eq!(store.of_address("http://h/other", 10), None);
     }
 
     #[test]
@@ -266,7 +371,7 @@ mod tests {
 
     #[test]
     fn full_and_unwritable_disks_say_what_to_do() {
-        let store = Store { root: PathBuf::from("/cache/sha256") };
+        let store = Store { root: PathBuf::from("/cache/sha256"), damaged: Mutex::default(), _in_use: None };
         for (code, words) in [(libc::ENOSPC, "is full"), (libc::EROFS, "not writable"), (libc::EACCES, "not writable")]
         {
             let message = format!("{:#}", store.trouble(io::Error::from_raw_os_error(code)));

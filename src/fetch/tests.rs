@@ -5,6 +5,7 @@ use super::*;
 
 fn settings() -> Settings {
     Settings {
+        offline: false,
         connect: Duration::from_secs(5),
         stall: Duration::from_millis(200),
         attempts: 3,
@@ -75,6 +76,42 @@ fn second_time_from_the_cache() {
 }
 
 #[test]
+fn offline_only_the_cache_and_local_files_are_read() {
+    let server = Server::start(|_| Reply::ok(&content()));
+    let mut case = case();
+    let here = remote(b"here", &[format!("{}/here", server.url)]);
+    let gone: Vec<Remote> = [&b"gone 1"[..], b"gone 2"]
+        .iter()
+        .map(|c| Remote { name: String::from_utf8_lossy(c).into_owned(), ..remote(c, &[format!("{}/x", server.url)]) })
+        .collect();
+    let local = case.folder.path().join("local");
+    std::fs::write(&local, "local").expect("writes");
+    let local = remote(b"local", &[format!("file://{}", local.display())]);
+    let entry = case.folder.path().join("cache/sha256").join(&here.sha256[..2]).join(&here.sha256);
+    std::fs::create_dir_all(entry.parent().expect("it has one")).expect("a folder");
+    std::fs::write(&entry, "here").expect("writes");
+    case.fetcher.get_kept(&format!("{}/key", server.url), 1 << 21).expect("online");
+
+    let settings = Settings { offline: true, ..settings() };
+    case.fetcher = Fetcher::with_settings(&case.folder.path().join("cache"), 1, settings).expect("a fetcher");
+    let asked = server.requests().len();
+    assert_eq!(case.fetch(&here).expect("cached"), b"here");
+    assert_eq!(case.fetch(&local).expect("a local file"), b"local");
+    std::fs::write(&entry, "herf").expect("damages");
+    let all = [here, gone[0].clone(), local, gone[1].clone()];
+    let error = case.fetcher.fetch_all(&all, &|_| {}).expect_err("some are missing");
+    let text = message(&error);
+    for words in ["thing 1.0 (amd64) (it is damaged)", "gone 1, gone 2;", "mkbase fetch"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert_eq!(case.fetcher.get_kept(&format!("{}/key", server.url), 1 << 21).expect("it was kept"), content());
+    let other = case.fetcher.get_kept(&format!("{}/other", server.url), 1 << 21).expect_err("it was not kept");
+    assert!(message(&other).contains("/other; fill it with"), "{other:#}");
+    assert!(message(&case.fetcher.get(&server.url, 10).expect_err("offline")).contains("offline"));
+    assert_eq!(server.requests().len(), asked, "nobody was asked");
+}
+
+#[test]
 fn damaged_cache_entry_is_fetched_again() {
     let server = Server::start(|_| Reply::ok(b"content"));
     let case = case();
@@ -141,7 +178,7 @@ fn faults_that_stay() {
     let faults: [(&str, Fault, usize, &str); 11] = [
         ("503", |_| Reply::status(503), 3, "tried 3 times"),
         ("stall", |_| Reply::ok(&content()).stall(10), 3, "sent nothing for 0.2 s"),
-        ("too short", |_| Reply::ok(&content()[..10]), 3, "ended after 10 of 1200000 bytes"),
+        ("too short", |_| Reply::ok(&content()[..10]), 2, "ended after 10 of 1200000 bytes"),
         ("404", |_| Reply::status(404), 1, "not found"),
         ("410", |_| Reply::status(410), 1, "not found"),
         ("403", |_| Reply::status(403), 1, "refuses (403"),
@@ -162,8 +199,17 @@ fn faults_that_stay() {
         assert!(text.contains(&format!("{}/a", server.url)), "{name}: {text}");
         assert!(text.contains("thing 1.0 (amd64)"), "{name}: {text}");
         assert!(!text.contains("secret"), "{name}: {text}");
-        let absent = error.chain().any(|e| e.is::<FetchError>());
-        assert_eq!(absent, name == "404" || name == "410", "{name}");
+        let kind = match error.chain().find_map(|e| e.downcast_ref()) {
+            Some(FetchError::NotFound { .. }) => "absent",
+            Some(FetchError::Mismatch { .. }) => "other",
+            Some(FetchError::Offline { .. }) | None => "",
+        };
+        let expected = match name {
+            "404" | "410" => "absent",
+            "too short" | "too long" | "endless" | "wrong content" => "other",
+            _ => "",
+        };
+        assert_eq!(kind, expected, "{name}");
         assert_eq!(case.entries(), 0, "{name}");
     }
 }
@@ -250,7 +296,7 @@ fn addresses_are_tried_in_turn() {
     let error = case.fetch(&remote(b"content", &urls(&["a", "b"]))).expect_err("both are absent");
     assert!(matches!(error.downcast_ref(), Some(FetchError::NotFound { url }) if url.ends_with("/b")), "{error:#}");
     let error = case.fetch(&remote(b"content", &urls(&["a", "wrong"]))).expect_err("one is wrong");
-    assert!(error.downcast_ref::<FetchError>().is_none());
+    assert!(matches!(error.downcast_ref(), Some(FetchError::Mismatch { .. })), "{error:#}");
     assert!(message(&error).contains("/a: not found; ") && message(&error).contains("does not match"), "{error:#}");
 }
 

@@ -110,10 +110,12 @@ fn has_scheme(location: &str) -> bool {
 /// `Basic` credentials (RFC 7617) of the `user:password` part of an address.
 pub(super) fn basic(userinfo: &str) -> Result<String, &'static str> {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let mut bytes = percent_decode(user)?;
-    bytes.push(b':');
-    bytes.extend(percent_decode(password)?);
-    Ok(format!("Basic {}", base64(&bytes)))
+    Ok(basic_plain(&percent_decode(user)?, &percent_decode(password)?))
+}
+
+/// The same of a user name and a password as they are.
+pub(super) fn basic_plain(user: &[u8], password: &[u8]) -> String {
+    format!("Basic {}", base64(&[user, b":", password].concat()))
 }
 
 /// Undoes percent-encoding.

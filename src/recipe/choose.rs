@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::node::Node;
 use super::schema::RECIPE;
+use super::snapshot::Snapshot;
 use super::{FamilyKind, Overrides, merge, values};
 use crate::arch::{self, Arch};
 use crate::error::{did_you_mean, usage};
@@ -27,6 +28,8 @@ pub struct Choice<'a> {
     pub arch: &'static Arch,
     /// What `{…}` stands for.
     pub placeholders: BTreeMap<&'static str, String>,
+    /// The moment that dated archives are read at.
+    pub snapshot: Option<Snapshot>,
     /// How keys are fetched.
     pub download: Download<'a>,
 }

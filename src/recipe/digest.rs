@@ -20,7 +20,7 @@ pub fn digest(plan: &Plan, pins: &[Vec<String>]) -> String {
             json!({
                 "name": r.name, "url": r.url, "image_url": r.image_url, "suite": r.suite, "components": r.components,
                 "keys": pins, "trusted": r.trusted, "check_valid_until": r.check_valid_until,
-                "build_only": r.build_only, "image_key": r.image_key,
+                "priority": r.priority, "build_only": r.build_only, "image_key": r.image_key,
             })
         })
         .collect();
@@ -38,7 +38,7 @@ pub fn digest(plan: &Plan, pins: &[Vec<String>]) -> String {
         plan.packages.files.iter().map(|(_, path)| Path::new(path).file_name().map(|n| n.to_string_lossy())).collect();
     let packages = json!({
         "include": plan.packages.include, "exclude": plan.packages.exclude,
-        "priorities": plan.packages.priorities, "files": package_files,
+        "recommends": plan.packages.recommends, "priorities": plan.packages.priorities, "files": package_files,
     });
     let whole = json!({
         "name": plan.name, "family": plan.family, "release": plan.release, "arch": plan.arch.deb,

@@ -28,12 +28,12 @@ fn merge_tables(table: &mut BTreeMap<String, Node>, over: BTreeMap<String, Node>
 fn merge_value(parent: &mut Node, child: Node, kind: Kind) {
     match kind {
         Kind::Table(fields) => merge(parent, child, fields),
-        Kind::Map => merge(parent, child, &[]),
+        Kind::Map | Kind::Addresses => merge(parent, child, &[]),
         Kind::Named(fields) => merge_named(parent, child, fields),
         Kind::List => append(parent, child),
         Kind::Entries { by: None, .. } => append(parent, child),
         Kind::Entries { by: Some(by), whole, fields } => merge_entries(parent, child, by, whole, fields),
-        Kind::Text | Kind::Flag | Kind::Id | Kind::Whole | Kind::Keys => *parent = child,
+        Kind::Text | Kind::Flag | Kind::Id | Kind::Priority | Kind::Whole | Kind::Keys => *parent = child,
     }
 }
 

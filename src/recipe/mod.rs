@@ -18,17 +18,21 @@ mod plan;
 mod repositories;
 mod schema;
 mod set;
+mod snapshot;
 mod source;
 mod values;
 
 #[cfg(test)]
 mod reference_test;
 #[cfg(test)]
+mod sources_tests;
+#[cfg(test)]
 mod tests;
 
 pub use choose::Download;
 pub use keys::KEY_LIMIT;
-pub use source::{names, text};
+pub use set::split as split_setting;
+pub use source::{lock_path, names, text};
 pub use values::name as check_name;
 
 /// What the command line changes in a recipe.
@@ -42,8 +46,10 @@ pub struct Overrides {
     pub variant: Option<String>,
     /// Packages to install besides those of the recipe.
     pub include: Vec<String>,
-    /// Mirrors of the build: name of a repository, address. May hold credentials.
+    /// Mirrors of the build: name of a repository, address. One name may have several. May hold credentials.
     pub mirrors: Vec<(String, String)>,
+    /// User names and passwords of repositories, see [`credentials`].
+    pub auth: Vec<(String, String)>,
     /// `KEY=VALUE` each, in turn.
     pub sets: Vec<String>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
@@ -127,6 +133,16 @@ pub struct Image {
     pub user: String,
     /// Working directory.
     pub workdir: String,
+}
+
+/// The beginning of the variables with user names and passwords: `MKBASE_AUTH_CORP_DEV` is for the repository `corp-dev`.
+const AUTH: &str = "MKBASE_AUTH_";
+
+/// The credentials in the environment: the end of each variable's name, and its `user:password`.
+pub fn credentials() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.into_string().ok();
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    variables.filter_map(|(name, value)| Some((name.strip_prefix(AUTH)?.to_string(), value))).collect()
 }
 
 /// `SOURCE_DATE_EPOCH` in seconds since 1970, if it is set. Nothing else reads it.

@@ -12,7 +12,7 @@ use super::node::{Base, Node, Origin, Source, Value};
 use super::schema::{OVERLAY, RECIPE, check, find};
 use super::set::Setting;
 use super::source::{fill, locate, read};
-use super::{Image, Overrides, System, UserAccount, merge, repositories, values};
+use super::{Image, Overrides, System, UserAccount, merge, repositories, snapshot, values};
 use crate::error::{did_you_mean, usage};
 use crate::plan::{Packages, PlacedFile, Plan, Script};
 
@@ -54,15 +54,17 @@ pub fn make(
     let family = family(&recipe)?;
     let arch = choose_arch(&recipe, &release, overrides)?;
     let name = name(&recipe)?;
-    let placeholders =
+    let snapshot = snapshot::of(&recipe)?;
+    let mut placeholders =
         BTreeMap::from([("arch", arch.name(family).to_string()), ("name", name.clone()), ("release", release.clone())]);
-    let choice = Choice { name, family, releases, aliases, release, arch, placeholders, download };
+    placeholders.extend(snapshot.as_ref().map(|snapshot| ("snapshot", snapshot.text.clone())));
+    let choice = Choice { name, family, releases, aliases, release, arch, placeholders, snapshot, download };
     fill_plan(&recipe, &choice, variant, overrides)
 }
 
 fn fill_plan(recipe: &Node, choice: &Choice<'_>, variant: String, overrides: &Overrides) -> anyhow::Result<Plan> {
     let (repositories, pins): (Vec<_>, Vec<_>) =
-        repositories::resolve(recipe, choice)?.into_iter().map(|r| (r.repository, r.pins)).unzip();
+        repositories::resolve(recipe, choice, &overrides.auth)?.into_iter().map(|r| (r.repository, r.pins)).unzip();
     let system = system(recipe)?;
     let mut plan = Plan {
         name: choice.name.clone(),
@@ -79,7 +81,7 @@ fn fill_plan(recipe: &Node, choice: &Choice<'_>, variant: String, overrides: &Ov
         check_skip: words(recipe, "check"),
         image: image(recipe, choice, &system)?,
         system,
-        epoch: overrides.epoch,
+        epoch: overrides.epoch.or(choice.snapshot.as_ref().map(|snapshot| snapshot.time)),
         digest: String::new(),
     };
     plan.digest = digest(&plan, &pins);
@@ -108,11 +110,15 @@ fn apply_options(recipe: &mut Node, overrides: &Overrides) -> anyhow::Result<()>
     let include =
         Node { value: Value::List(texts(&overrides.include, "--include")), origin: option("--include".into()) };
     let packages = table("--include", BTreeMap::from([("include".to_string(), include)]));
-    let mirrors = overrides
-        .mirrors
-        .iter()
-        .map(|(name, url)| (name.clone(), Node::new_text(url.as_str(), option(format!("--mirror {name}")))))
-        .collect();
+    // Given again, a name has one more address.
+    let mut mirrors: BTreeMap<String, Node> = BTreeMap::new();
+    for (name, url) in &overrides.mirrors {
+        let origin = option(format!("--mirror {name}"));
+        let list = Node { value: Value::List(Vec::new()), origin: origin.clone() };
+        if let Value::List(urls) = &mut mirrors.entry(name.clone()).or_insert(list).value {
+            urls.push(Node::new_text(url.as_str(), origin));
+        }
+    }
     let mirror = table("--mirror", BTreeMap::from([("build".to_string(), table("--mirror", mirrors))]));
     let over = BTreeMap::from([("packages".to_string(), packages), ("mirror".to_string(), mirror)]);
     merge::merge(recipe, table("the command line", over), RECIPE);
@@ -134,6 +140,7 @@ fn packages(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<Packages> {
         }
         Ok::<_, anyhow::Error>(out)
     };
+    packages.recommends = node.flag_of("recommends").unwrap_or(false);
     packages.exclude = names("exclude")?;
     packages.include = names("include")?;
     // A recipe leaves out what its parent includes.

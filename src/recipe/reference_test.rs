@@ -19,7 +19,8 @@ fn keys(fields: &[Field], parent: &str, out: &mut Vec<(String, Kind)>) {
             Kind::Keys => keys(REMOTE_KEY, &path, out),
             // The keys of the recipe once more: described in words.
             Kind::Named(_) => {}
-            Kind::Text | Kind::Flag | Kind::Id | Kind::List | Kind::Whole | Kind::Map => {}
+            Kind::Text | Kind::Flag | Kind::Id | Kind::Priority => {}
+            Kind::List | Kind::Whole | Kind::Map | Kind::Addresses => {}
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use super::choose::Choice;
 use super::keys::{self, PinnedKey};
-use super::node::Node;
+use super::node::{Node, Value};
 use super::source::fill;
 use super::values::{self, Address};
 use crate::arch;
 use crate::error::did_you_mean;
 use crate::plan::{Key, Repository};
 use crate::recipe::FamilyKind;
+
+/// What stands for the moment of a snapshot in an address.
+const DATED: &str = "{snapshot}";
 
 /// A repository, and what the recipe pins of its keys.
 pub struct Resolved {
@@ -18,15 +21,16 @@ pub struct Resolved {
     pub pins: Vec<String>,
 }
 
-/// The repositories that the chosen release and architecture have.
-pub fn resolve(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<Vec<Resolved>> {
+/// The repositories that the chosen release and architecture have. `auth` holds credentials of the environment, see
+/// [`super::credentials`].
+pub fn resolve(recipe: &Node, choice: &Choice<'_>, auth: &[(String, String)]) -> anyhow::Result<Vec<Resolved>> {
     check_mirror_names(recipe)?;
     let mut out = Vec::new();
     for node in recipe.list_of("repository") {
         let name = node.text_of("name").unwrap_or_default();
         values::name(name).map_err(|error| node.refuse("repository", error))?;
         if applies(node, name, choice)? {
-            out.push(one(recipe, node, name, choice)?);
+            out.push(one(recipe, node, name, choice, auth)?);
         }
     }
     if out.is_empty() {
@@ -36,6 +40,11 @@ pub fn resolve(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<Vec<Resolve
             choice.release,
             choice.arch.name(choice.family)
         )));
+    }
+    if let (Some(node), Some(_)) = (recipe.get("snapshot"), &choice.snapshot)
+        && out.iter().all(|resolved| resolved.repository.snapshot.is_none())
+    {
+        return Err(node.refuse("snapshot", "no repository has a dated form: give one a snapshot_url"));
     }
     Ok(out)
 }
@@ -64,11 +73,30 @@ fn applies(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<bool>
     Ok(here)
 }
 
-fn one(recipe: &Node, node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Resolved> {
+fn one(
+    recipe: &Node,
+    node: &Node,
+    name: &str,
+    choice: &Choice<'_>,
+    auth: &[(String, String)],
+) -> anyhow::Result<Resolved> {
     let key = |part: &str| format!("repository.{name}.{part}");
     let own = address(node, name, choice)?;
-    let build = mirror(recipe, "build", name, &own, choice)?;
-    let image = mirror(recipe, "image", name, &own, choice)?;
+    let dated = dated(node, name, choice)?;
+    let mut build = Vec::new();
+    for node in mirrors(recipe, "build", name, &own, choice)? {
+        let full = format!("mirror.build.{name}");
+        if dated.is_some() && !node.text().is_some_and(|text| text.contains(DATED)) {
+            let message =
+                format!("the recipe has a snapshot: name a mirror that keeps them, with {DATED} in its address");
+            return Err(node.refuse(&full, message));
+        }
+        build.push(parse(node, &full, choice)?);
+    }
+    let image = match mirrors(recipe, "image", name, &own, choice)? {
+        [node, ..] => Some((parse(node, &format!("mirror.image.{name}"), choice)?, node)),
+        [] => None,
+    };
     if let Some((address, node)) = &image
         && address.has_credentials()
     {
@@ -97,17 +125,34 @@ fn one(recipe: &Node, node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::R
     };
     let check_valid_until =
         node.flag_of("check_valid_until").or_else(|| recipe.flag_of("check_valid_until")).unwrap_or(true);
+    // The image's package manager goes on from the snapshot, not back to it.
     let image_url = image.map_or_else(|| own.public.clone(), |(address, _)| address.public);
+    let snapshot = dated.as_ref().and(choice.snapshot.as_ref()).map(|snapshot| snapshot.time);
+    let source = dated.unwrap_or(own.clone());
+    if build.is_empty() {
+        build.push(source.clone());
+    }
+    let credentials = credentials(recipe, name, &own, choice, auth)?;
+    let build_urls = build.into_iter().map(|address| match credentials {
+        Some(credentials) => address.with_credentials(credentials).full,
+        None => address.full,
+    });
+    let priority = node.get("priority").and_then(|node| match node.value {
+        Value::Number(number) => i16::try_from(number).ok(),
+        _ => None,
+    });
     let repository = Repository {
         name: name.to_string(),
-        url: own.public,
-        build_url: build.map_or(own.full, |(address, _)| address.full),
+        url: source.public,
+        build_urls: build_urls.collect(),
         image_url,
         suite,
         components,
         keys: pinned.iter().map(|key| Key { name: key.name.clone(), data: key.data.clone() }).collect(),
         trusted,
         check_valid_until,
+        snapshot,
+        priority,
         build_only: node.flag_of("build_only").unwrap_or(false),
         image_key,
     };
@@ -117,7 +162,48 @@ fn one(recipe: &Node, node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::R
 fn address(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Address> {
     let key = format!("repository.{name}.url");
     let url = node.get("url").ok_or_else(|| node.refuse(&key, "this repository has no url"))?;
-    Address::parse(&fill(url, &key, &choice.placeholders)?).map_err(|error| url.refuse(&key, error))
+    parse(url, &key, choice)
+}
+
+fn parse(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<Address> {
+    Address::parse(&fill(node, key, &choice.placeholders)?).map_err(|error| node.refuse(key, error))
+}
+
+/// The address at the moment of the snapshot; none where the recipe has no snapshot, or the repository no dated form.
+fn dated(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Option<Address>> {
+    if choice.snapshot.is_none() {
+        return Ok(None);
+    }
+    match node.get("snapshot_url") {
+        Some(dated) => {
+            let key = format!("repository.{name}.snapshot_url");
+            if !dated.text().is_some_and(|text| text.contains(DATED)) {
+                return Err(dated.refuse(&key, format!("it must have {DATED} where the moment stands")));
+            }
+            parse(dated, &key, choice).map(Some)
+        }
+        None if node.text_of("url").is_some_and(|url| url.contains(DATED)) => address(node, name, choice).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The `user:password` for a repository: under its own name, or that of another one at the same address.
+fn credentials<'a>(
+    recipe: &Node,
+    name: &str,
+    own: &Address,
+    choice: &Choice<'_>,
+    auth: &'a [(String, String)],
+) -> anyhow::Result<Option<&'a str>> {
+    if auth.is_empty() {
+        return Ok(None);
+    }
+    let find = |name: &str| {
+        let variable: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+        auth.iter().find(|(known, value)| *known == variable && !value.is_empty()).map(|(_, value)| value.as_str())
+    };
+    shared(recipe, name, own, choice, find)
 }
 
 fn suite_and_components(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<(String, Vec<String>)> {
@@ -150,32 +236,43 @@ fn suite_and_components(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow:
     }
 }
 
-/// The mirror of a repository: its own, or that of another repository at the same address, so that one mirror of an
-/// archive serves all its suites.
-fn mirror<'a>(
+/// The mirrors of a repository, in turn.
+fn mirrors<'a>(
     recipe: &'a Node,
     side: &str,
     name: &str,
     own: &Address,
     choice: &Choice<'_>,
-) -> anyhow::Result<Option<(Address, &'a Node)>> {
-    let Some(mirrors) = recipe.get("mirror").and_then(|mirror| mirror.get(side)) else { return Ok(None) };
-    let mut found = mirrors.get(name);
-    if found.is_none() {
-        for other in recipe.list_of("repository") {
-            let other_name = other.text_of("name").unwrap_or_default();
-            if let Some(node) = mirrors.get(other_name)
-                && address(other, other_name, choice)?.public == own.public
-            {
-                found = Some(node);
-                break;
-            }
+) -> anyhow::Result<&'a [Node]> {
+    let Some(mirrors) = recipe.get("mirror").and_then(|mirror| mirror.get(side)) else { return Ok(&[]) };
+    let found = shared(recipe, name, own, choice, |name| mirrors.get(name))?;
+    Ok(found.map_or(&[], |node| match &node.value {
+        Value::List(list) => list.as_slice(),
+        _ => std::slice::from_ref(node),
+    }))
+}
+
+/// What is given for a repository: under its own name, or that of another repository at the same address, so that one
+/// mirror of an archive serves all its suites.
+fn shared<T>(
+    recipe: &Node,
+    name: &str,
+    own: &Address,
+    choice: &Choice<'_>,
+    find: impl Fn(&str) -> Option<T>,
+) -> anyhow::Result<Option<T>> {
+    if let Some(found) = find(name) {
+        return Ok(Some(found));
+    }
+    for other in recipe.list_of("repository") {
+        let other_name = other.text_of("name").unwrap_or_default();
+        if let Some(found) = find(other_name)
+            && address(other, other_name, choice)?.public == own.public
+        {
+            return Ok(Some(found));
         }
     }
-    let Some(node) = found else { return Ok(None) };
-    let key = format!("mirror.{side}.{name}");
-    let text = fill(node, &key, &choice.placeholders)?;
-    Ok(Some((Address::parse(&text).map_err(|error| node.refuse(&key, error))?, node)))
+    Ok(None)
 }
 
 fn check_mirror_names(recipe: &Node) -> anyhow::Result<()> {

@@ -16,8 +16,12 @@ pub enum Kind {
     List,
     /// Strings that only make sense together (a command): they replace the parent's.
     Whole,
+    /// A pin priority of apt.
+    Priority,
     /// Names with a string each, merged by name.
     Map,
+    /// Names with an address or several each, merged by name.
+    Addresses,
     /// A table.
     Table(&'static [Field]),
     /// Tables in a list.
@@ -61,6 +65,7 @@ pub static RECIPE: &[Field] = &[
     field("archs", Kind::Whole),
     field("default_variant", Kind::Text),
     field("check_valid_until", Kind::Flag),
+    field("snapshot", Kind::Text),
     field("repository", REPOSITORIES),
     field("mirror", Kind::Table(MIRROR)),
     field("packages", Kind::Table(PACKAGES)),
@@ -80,6 +85,7 @@ pub static OVERLAY: &[Field] = &[
     field("description", Kind::Text),
     field("archs", Kind::Whole),
     field("check_valid_until", Kind::Flag),
+    field("snapshot", Kind::Text),
     field("repository", REPOSITORIES),
     field("mirror", Kind::Table(MIRROR)),
     field("packages", Kind::Table(PACKAGES)),
@@ -109,6 +115,8 @@ static REPOSITORY: &[Field] = &[
     field("releases", Kind::Whole),
     field("archs", Kind::Whole),
     field("check_valid_until", Kind::Flag),
+    field("snapshot_url", Kind::Text),
+    field("priority", Kind::Priority),
     field("build_only", Kind::Flag),
     field("image_key", Kind::Text),
 ];
@@ -116,11 +124,12 @@ static REPOSITORY: &[Field] = &[
 /// The keys of a key that is downloaded.
 pub static REMOTE_KEY: &[Field] = &[field("url", Kind::Text), field("fingerprint", Kind::Text)];
 
-static MIRROR: &[Field] = &[field("build", Kind::Map), field("image", Kind::Map)];
+static MIRROR: &[Field] = &[field("build", Kind::Addresses), field("image", Kind::Map)];
 
 static PACKAGES: &[Field] = &[
     field("include", Kind::List),
     field("exclude", Kind::List),
+    field("recommends", Kind::Flag),
     field("priorities", Kind::List),
     field("files", Kind::List),
 ];
@@ -167,7 +176,9 @@ impl Kind {
             Kind::Flag => "true or false",
             Kind::Id => "a number from 0 to 4294967294",
             Kind::List | Kind::Whole => "a list of strings",
+            Kind::Priority => "a number from -32768 to 32767, but not 0",
             Kind::Map => "a table of strings",
+            Kind::Addresses => "a table of strings or lists of strings",
             Kind::Table(_) => "a table",
             Kind::Entries { .. } => "a list of tables",
             Kind::Named(_) => "a table of tables",
@@ -182,6 +193,13 @@ impl Kind {
             // The last id means "none" to chown(2).
             (Kind::Id, Value::Number(id)) => (0..i64::from(u32::MAX)).contains(id),
             (Kind::List | Kind::Whole, Value::List(list)) => list.iter().all(|n| matches!(n.value, Value::Text(_))),
+            // apt's own type; it says of 0 that it means nothing.
+            (Kind::Priority, Value::Number(number)) => *number != 0 && i16::try_from(*number).is_ok(),
+            (Kind::Addresses, Value::Table(table)) => table.values().all(|node| match &node.value {
+                Value::Text(_) => true,
+                Value::List(list) => !list.is_empty() && list.iter().all(|n| n.text().is_some()),
+                _ => false,
+            }),
             (Kind::Map, Value::Table(table)) => table.values().all(|n| matches!(n.value, Value::Text(_))),
             (Kind::Table(_), Value::Table(_)) => true,
             (Kind::Entries { .. }, Value::List(list)) => list.iter().all(|n| matches!(n.value, Value::Table(_))),
@@ -247,7 +265,7 @@ fn check_value(node: &Node, kind: Kind, path: &str, faults: &mut Faults) {
             _ => "",
         };
         let found = match (kind, &node.value) {
-            (Kind::Id, Value::Number(number)) => number.to_string(),
+            (Kind::Id | Kind::Priority, Value::Number(number)) => number.to_string(),
             (_, Value::List(_)) if matches!(kind, Kind::List | Kind::Whole) => "a list of other things".to_string(),
             (_, value) => value.kind().to_string(),
         };
@@ -293,7 +311,10 @@ fn check_nul(node: &Node, path: &str, faults: &mut Faults) {
     let has_nul = |node: &Node| node.text().is_some_and(|text| text.contains('\0'));
     let inner = match &node.value {
         Value::List(list) => list.iter().any(has_nul),
-        Value::Table(table) => table.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Table(table) => table.iter().any(|(name, value)| {
+            let inside = if let Value::List(list) = &value.value { list.iter().any(has_nul) } else { has_nul(value) };
+            name.contains('\0') || inside
+        }),
         _ => has_nul(node),
     };
     if inner {

@@ -67,11 +67,12 @@ impl Setting {
                 let inner = table.entry(name.clone()).or_insert_with(|| self.empty_table());
                 self.set_in_table(inner, fields, &full, rest)
             }
-            Kind::Map => {
+            Kind::Map | Kind::Addresses => {
                 let inner = table.entry(name.clone()).or_insert_with(|| self.empty_table());
+                let kind = if matches!(field.kind, Kind::Map) { Kind::Text } else { Kind::List };
                 if let Some(map) = inner.table_mut() {
                     // Names here are not ours and may hold dots, as labels do.
-                    map.insert(rest.join("."), self.value(Kind::Text));
+                    map.insert(rest.join("."), self.value(kind));
                 }
                 Ok(())
             }
@@ -158,7 +159,7 @@ impl Setting {
 }
 
 /// Splits at the first `=` outside quotes.
-fn split(text: &str) -> Option<(&str, &str)> {
+pub fn split(text: &str) -> Option<(&str, &str)> {
     let mut quote = None;
     for (at, c) in text.char_indices() {
         match (quote, c) {

@@ -57,6 +57,20 @@ pub fn parse_spec(spec: &str) -> anyhow::Result<Spec> {
     Ok(Spec { recipe: which(recipe)?, release: release.map(str::to_string) })
 }
 
+/// Where the lock of `RECIPE[:RELEASE]` is: `corp.lock` beside `corp.toml`, that of a built-in recipe in the working
+/// folder.
+pub fn lock_path(spec: &str) -> anyhow::Result<PathBuf> {
+    Ok(match parse_spec(spec)?.recipe {
+        Which::BuiltIn(name) => PathBuf::from(format!("{name}.lock")),
+        Which::File(path) if path.extension().is_some_and(|ending| ending == "toml") => path.with_extension("lock"),
+        Which::File(path) => {
+            let mut path = path.into_os_string();
+            path.push(".lock");
+            path.into()
+        }
+    })
+}
+
 /// A recipe by name, or by path relative to the working folder.
 fn which(recipe: &str) -> anyhow::Result<Which> {
     match names().find(|name| *name == recipe) {
@@ -198,7 +212,7 @@ fn describe(error: &std::io::Error) -> String {
     }
 }
 
-/// Fills `{release}`, `{arch}` and `{name}`. Braces around anything but a lower-case word stay as they are.
+/// Fills `{release}`, `{arch}`, `{name}`, and `{snapshot}` where there is one. Braces around anything but a lower-case word stay as they are.
 pub fn fill(node: &Node, key: &str, values: &BTreeMap<&str, String>) -> anyhow::Result<String> {
     let mut rest = node.text().unwrap_or_default();
     let mut out = String::new();
@@ -207,6 +221,9 @@ pub fn fill(node: &Node, key: &str, values: &BTreeMap<&str, String>) -> anyhow::
         match after.split_once('}') {
             Some((word, tail)) if !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()) => {
                 let value = values.get(word).ok_or_else(|| {
+                    if word == "snapshot" {
+                        return node.refuse(key, "{snapshot} stands for the recipe's snapshot, and it has none");
+                    }
                     let hint = did_you_mean(word, values.keys().copied());
                     let known: Vec<_> = values.keys().map(|name| format!("{{{name}}}")).collect();
                     node.refuse(key, format!("unknown placeholder {{{word}}}{hint} (there are {})", known.join(", ")))
@@ -273,6 +290,21 @@ mod tests {
         }
         let message = filled("{relase}").expect_err("it is unknown").to_string();
         assert!(message.contains("x.toml:3: k: unknown placeholder {relase}; did you mean 'release'?"), "{message}");
+    }
+
+    #[test]
+    fn locks_lie_beside_their_recipes() {
+        for (spec, expected) in [
+            ("debian", "debian.lock"),
+            ("debian:12", "debian.lock"),
+            ("corp.toml", "corp.lock"),
+            ("a/b.c/corp.toml:stable", "a/b.c/corp.lock"),
+            ("./corp", "./corp.lock"),
+            ("./corp.lock", "./corp.lock.lock"),
+        ] {
+            assert_eq!(lock_path(spec).expect(spec), Path::new(expected), "{spec}");
+        }
+        assert!(lock_path("debain").is_err());
     }
 
     #[test]

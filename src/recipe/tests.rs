@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::error::{Exit, exit_code};
 
-const STAND_ALONE: &str = r#"
+pub(super) const STAND_ALONE: &str = r#"
 name     = "mini"
 family   = "deb"
 release  = "two"
@@ -56,7 +56,7 @@ fn no_download(url: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A folder with `mini.toml`, its key, and the given files.
-fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(super) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let all = [("mini.toml", STAND_ALONE), ("keys/main.asc", "a key"), ("keys/corp.gpg", "another")];
     for (name, text) in all.iter().chain(files) {
@@ -67,11 +67,11 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn load_in(folder: &Path, spec: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
+pub(super) fn load_in(folder: &Path, spec: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
     load(&format!("{}/{spec}", folder.display()), overrides, &no_download)
 }
 
-fn with(change: impl FnOnce(&mut Overrides)) -> Overrides {
+pub(super) fn with(change: impl FnOnce(&mut Overrides)) -> Overrides {
     let mut overrides = Overrides { variant: Some("core".into()), ..Overrides::default() };
     change(&mut overrides);
     overrides
@@ -92,7 +92,7 @@ fn choices_are_made() {
     assert_eq!(names(&plan), ["main", "updates"]);
     let main = &plan.repositories[0];
     assert_eq!((main.url.as_str(), main.suite.as_str()), ("http://example.org/mini", "two"));
-    assert_eq!((main.build_url.as_str(), main.image_url.as_str()), (main.url.as_str(), main.url.as_str()));
+    assert_eq!((main.build_urls[0].as_str(), main.image_url.as_str()), (main.url.as_str(), main.url.as_str()));
     assert_eq!(main.keys, [crate::plan::Key { name: "main.asc".into(), data: b"a key".to_vec() }]);
     assert!(main.check_valid_until && !main.trusted && !main.build_only);
     assert_eq!(plan.image.env["LANG"], "C.UTF-8");
@@ -160,7 +160,7 @@ labels = { "org.opencontainers.image.vendor" = "Corp" }
         ("corp-base", "bookworm", "minbase")
     );
     assert_eq!(names(&plan), ["main", "updates", "security", "corp"]);
-    let urls: Vec<_> = plan.repositories.iter().map(|r| (r.build_url.as_str(), r.image_url.as_str())).collect();
+    let urls: Vec<_> = plan.repositories.iter().map(|r| (r.build_urls[0].as_str(), r.image_url.as_str())).collect();
     let mirrors = ("http://u:secret@10.0.0.5/debian", "https://mirror.corp.example/debian");
     let security = plan.repositories[2].url.as_str();
     assert_eq!(urls[0], mirrors);
@@ -260,7 +260,7 @@ fn the_command_line_has_the_last_word() {
     assert_eq!(plan.packages.include, ["base", "other", "vim"]);
     assert!(!plan.system.docs, "--set beats the variant");
     assert_eq!(plan.system.timezone, "Asia/Tokyo");
-    assert_eq!(plan.repositories[0].build_url, "http://mirror/two");
+    assert_eq!(plan.repositories[0].build_urls, ["http://mirror/two"]);
     assert_eq!(plan.repositories[0].url, "http://example.org/renamed");
     assert!(!plan.repositories[0].check_valid_until);
     assert_eq!(plan.name, "renamed");
@@ -461,5 +461,5 @@ fn credentials_of_a_repository_are_for_the_build_only() {
     let plan = load_in(folder.path(), "corp.toml", &with(|_| ())).expect("it loads");
     let main = &plan.repositories[0];
     assert_eq!((main.url.as_str(), main.image_url.as_str()), ("http://own/x", "http://own/x"));
-    assert_eq!(main.build_url, "http://u:secret@own/x");
+    assert_eq!(main.build_urls, ["http://u:secret@own/x"]);
 }

@@ -47,10 +47,28 @@ impl Address {
         Ok(Address { public, full })
     }
 
+    /// With this `user:password` where it has none and goes over a network.
+    pub fn with_credentials(self, credentials: &str) -> Address {
+        match self.public.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) if !self.has_credentials() => {
+                let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+                let full = format!("{scheme}://{}:{}@{rest}", percent_encode(user), percent_encode(password));
+                Address { full, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Whether it holds a user name or password.
     pub fn has_credentials(&self) -> bool {
         self.public != self.full
     }
+}
+
+/// Text as it stands in an address (RFC 3986, section 2.1): all but unreserved characters encoded.
+fn percent_encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A name that becomes part of file names: of an image or a repository.
@@ -204,6 +222,21 @@ mod tests {
         assert!(Address::parse("htps://h").expect_err("unknown").contains("did you mean 'https'?"));
         assert!(!Address::parse("ftp://u:secret@h").expect_err("unknown").contains("secret"));
         assert!(!Address::parse("http://u:secret@h/ x").expect_err("a space").contains("secret"));
+    }
+
+    #[test]
+    fn credentials_join_an_address_that_has_none() {
+        for (url, credentials, full) in [
+            ("http://h/x", "al:p@s/s:%", "http://al:p%40s%2Fs%3A%25@h/x"),
+            ("https://h", "token", "https://token:@h"),
+            ("http://[::1]:80/x", "a:b", "http://a:b@[::1]:80/x"),
+            ("http://u:p@h/x", "a:b", "http://u:p@h/x"),
+            ("file:///srv", "a:b", "file:///srv"),
+        ] {
+            let address = Address::parse(url).expect(url).with_credentials(credentials);
+            assert_eq!(address.full, full);
+            assert!(!address.public.contains('@'), "{address:?}");
+        }
     }
 
     type Check = fn(&str) -> Result<(), String>;

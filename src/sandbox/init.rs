@@ -24,10 +24,13 @@ use super::sys;
 pub const ARGUMENT: &str = "__sandbox";
 /// Exit code when the sandbox itself could not be made; the message on standard error begins with [`MARK`].
 pub const SETUP_FAILED: i32 = 125;
+/// The whole message for a program that the kernel knows no way to run.
+pub const FOREIGN: &str = "exec format error";
 const MARK: &str = "\u{1}mkbase-sandbox: ";
-/// Exit codes of a shell for a program that cannot be run, and for one that is not there.
+/// Exit code of a shell for a program that cannot be run.
 const CANNOT_RUN: i32 = 126;
-const NOT_FOUND: i32 = 127;
+/// Exit code of a shell for a program that is not there, or whose interpreter is not.
+pub const NOT_FOUND: i32 = 127;
 
 /// Open files a command may have, the usual soft limit. With a huge one, programs that close every possible file
 /// descriptor take minutes.
@@ -132,6 +135,7 @@ fn run(spec: &Spec) -> Result<i32> {
     command.args(arguments).env_clear().envs(spec.env.iter().map(|(n, v)| (n, v))).stdin(Stdio::null());
     let child = match command.spawn() {
         Ok(child) => child,
+        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => bail!(FOREIGN),
         Err(error) => {
             eprintln!("{}: {error}", program.to_string_lossy());
             return Ok(if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN });

@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::root::Root;
 
+mod binfmt;
+pub mod foreign;
 pub mod init;
 mod run;
 mod sys;
@@ -51,6 +53,18 @@ pub struct TimedOut {
     pub output: Output,
 }
 
+/// How to get an emulator for programs of other machines.
+const INSTALL_EMULATOR: &str = "install one that registers itself (apt-get install qemu-user-static binfmt-support, \
+                                dnf install qemu-user-static), for a container on its host";
+
+/// The kernel cannot run the program, which is one for another kind of machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} is a program for another kind of machine, and no emulator is registered for it; {INSTALL_EMULATOR}")]
+pub struct Foreign {
+    /// The program.
+    pub program: String,
+}
+
 /// A command to be run inside a root filesystem.
 #[derive(Debug)]
 pub struct Sandbox<'a> {
@@ -60,6 +74,7 @@ pub struct Sandbox<'a> {
     env: BTreeMap<OsString, OsString>,
     binds: Vec<(PathBuf, PathBuf)>,
     time_limit: Duration,
+    name: Option<String>,
 }
 
 impl<'a> Sandbox<'a> {
@@ -75,6 +90,9 @@ impl<'a> Sandbox<'a> {
         ] {
             env.insert(name.into(), value.into());
         }
+        if let Some(cpu) = foreign::cpu() {
+            env.insert(foreign::CPU_VARIABLE.into(), cpu.into());
+        }
         Sandbox {
             root,
             on_host: false,
@@ -82,6 +100,7 @@ impl<'a> Sandbox<'a> {
             env,
             binds: Vec::new(),
             time_limit: TIME_LIMIT,
+            name: None,
         }
     }
 
@@ -127,6 +146,12 @@ impl<'a> Sandbox<'a> {
         self
     }
 
+    /// What messages call it, where its command line would say less.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Runs it and gives its output whatever the exit code is. Fails if it cannot be started, or with [`TimedOut`].
     pub fn output(&self) -> Result<Output> {
         for (_, inside) in &self.binds {
@@ -160,8 +185,11 @@ impl<'a> Sandbox<'a> {
         Ok(output.stdout)
     }
 
-    /// The command as a person would type it, long arguments cut.
+    /// Its name, or the command as a person would type it, long arguments cut.
     fn command_line(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
         let words: Vec<String> = self
             .arguments
             .iter()

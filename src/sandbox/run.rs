@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::init::Spec;
-use super::{Output, Sandbox, TimedOut};
+use super::{Foreign, Output, Sandbox, TimedOut};
 use crate::interrupt;
 
 /// Standard output beyond this is dropped: nothing that mkbase reads is near that long.
@@ -79,6 +79,10 @@ pub(super) fn run(sandbox: &Sandbox<'_>, shown: &str) -> Result<Output> {
     if code == super::init::SETUP_FAILED
         && let Some(message) = super::init::setup_message(&output.stderr)
     {
+        if message == super::init::FOREIGN {
+            let program = sandbox.arguments.first().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+            return Err(Foreign { program }.into());
+        }
         return Err(anyhow!("{message}").context(format!("setting up the sandbox for {shown}")));
     }
     Ok(output)

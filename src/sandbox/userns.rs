@@ -40,6 +40,7 @@ pub fn enter() -> Result<()> {
 
     // The maps must be written from outside the namespace, so a child is made before it is entered.
     let (mut entered_read, mut entered_write) = std::io::pipe().context("making a pipe")?;
+    let (mut said_read, mut said_write) = std::io::pipe().context("making a pipe")?;
     let parent = nix::unistd::getpid();
     match sys::fork().context("starting the helper that maps ids")? {
         ForkResult::Child => {
@@ -55,19 +56,22 @@ pub fn enter() -> Result<()> {
             let code = match mapped {
                 Ok(()) => 0,
                 Err(error) => {
-                    eprintln!("{:>12} {error:#}", "error");
+                    // Should the parent be gone, nobody is left to be told.
+                    let _ = write!(said_write, "{error:#}");
                     1
                 }
             };
             std::process::exit(code)
         }
         ForkResult::Parent { child } => {
-            drop(entered_read);
+            drop((entered_read, said_write));
             let unshared = nix::sched::unshare(CloneFlags::CLONE_NEWUSER);
             if unshared.is_ok() {
                 entered_write.write_all(&[1]).context("telling the helper that maps ids to go on")?;
             }
             drop(entered_write);
+            let mut said = String::new();
+            said_read.read_to_string(&mut said).context("listening to the helper that maps ids")?;
             let ended = waitpid(child, None).context("waiting for the helper that maps ids")?;
             unshared.map_err(|error| {
                 anyhow!(
@@ -76,7 +80,10 @@ pub fn enter() -> Result<()> {
                 )
             })?;
             if ended != WaitStatus::Exited(child, 0) {
-                bail!("the user namespace has no ids; see the message above");
+                if said.is_empty() {
+                    said = format!("the helper that maps ids ended early ({ended:?})");
+                }
+                bail!("giving the user namespace its ids: {said}");
             }
         }
     }

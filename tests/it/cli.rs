@@ -2,7 +2,7 @@
 
 use crate::util::mkbase::Place;
 
-const COMMANDS: [&str; 6] = ["build", "recipes", "init", "check", "completions", "man"];
+const COMMANDS: [&str; 9] = ["build", "lock", "fetch", "cache", "recipes", "init", "check", "completions", "man"];
 /// Widest line of the help, in columns.
 const WIDTH: usize = 100;
 
@@ -50,6 +50,10 @@ fn build_help_names_every_option() {
         "--jobs",
         "--keep",
         "--lock",
+        "--locked",
+        "--offline",
+        "--update",
+        "--allow-rollback",
         "--quiet",
         "--verbose",
     ] {

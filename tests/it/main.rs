@@ -5,6 +5,7 @@
 
 mod util;
 
+mod arch;
 mod archive;
 mod badinput;
 mod cli;
@@ -13,7 +14,9 @@ mod docker;
 mod engines;
 mod host;
 mod kill;
+mod lock;
 mod oracle;
 mod reproducible;
+mod sources;
 mod ssh;
 mod users;

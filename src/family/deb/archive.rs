@@ -3,7 +3,7 @@
 //! A package file is as hostile as its packager: every size is bounded, and no name is used as a path here.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -83,7 +83,7 @@ impl Deb {
     fn read(path: &Path) -> Result<Deb> {
         let mut file = BufReader::new(File::open(path)?);
         let mut magic = [0; AR_MAGIC.len()];
-        file.read_exact(&mut magic).context("it is too short for a Debian package")?;
+        fill(&mut file, &mut magic, "it is too short for a Debian package")?;
         if &magic != AR_MAGIC {
             bail!("it is not a Debian package: it does not begin as an ar archive does");
         }
@@ -201,7 +201,7 @@ fn significant_member(file: &mut impl Read) -> Result<(String, u64)> {
 /// Reads the header of an `ar` member: name, and size of its content in bytes.
 fn next_member(file: &mut impl Read) -> Result<(String, u64)> {
     let mut header = [0; AR_HEADER];
-    file.read_exact(&mut header).context("the archive ends early")?;
+    fill(file, &mut header, "the archive ends early")?;
     if &header[58..] != b"`\n" {
         bail!("a member header of the ar archive is broken");
     }
@@ -210,6 +210,14 @@ fn next_member(file: &mut impl Read) -> Result<(String, u64)> {
     let size = text(&header[48..58]);
     let size = size.parse().ok().with_context(|| format!("the member {name} has the size {size:?}"))?;
     Ok((name, size))
+}
+
+/// Fills the buffer; `short` is the error where the file is too short for that.
+fn fill(file: &mut impl Read, buffer: &mut [u8], short: &'static str) -> Result<()> {
+    match file.read_exact(buffer) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!(short),
+        result => result.map_err(Into::into),
+    }
 }
 
 fn skip(file: &mut impl Read, bytes: u64) -> Result<()> {

@@ -66,7 +66,11 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
         );
     }
     let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
-    let required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
+    let mut required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
+    if required.len() == debs.len() {
+        // debootstrap fails where nothing comes after the required packages. The last one is needed by no other.
+        graph.order().last().map(|last| required.remove(last));
+    }
     let repository = context.work.path().join("debootstrap");
     for path in [&repository, &root.path().to_owned()] {
         if path.to_string_lossy().contains(char::is_whitespace) {

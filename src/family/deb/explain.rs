@@ -1,6 +1,7 @@
 //! Why packages cannot be installed, in words a person can act on.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::fmt;
 
 use anyhow::{Error, anyhow};
 
@@ -11,7 +12,23 @@ use super::solve::{Hostile, Origin};
 /// Longer explanations are cut to this many lines: the chain to the first contradiction is what helps.
 const MAX_LINES: usize = 24;
 
-/// The error for relations that contradict each other: the wish on top, below it the chain of packages, in order.
+/// Packages that cannot be installed together, and what the contradiction is made of.
+#[derive(Debug)]
+pub struct Impossible {
+    wish: String,
+    /// Names of the packages in it.
+    pub packages: BTreeSet<String>,
+    /// Dependencies in it: groups of alternatives.
+    pub dependencies: BTreeSet<String>,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wish)
+    }
+}
+
+/// The error for relations that contradict each other, with an [`Impossible`] in its chain: the wish on top, below it the chain of packages, in order.
 pub fn contradiction(pool: &Pool<'_>, core: &[Origin<'_>]) -> Error {
     let mut lines = chain(pool, core);
     let hidden = lines.len().saturating_sub(MAX_LINES);
@@ -26,11 +43,24 @@ pub fn contradiction(pool: &Pool<'_>, core: &[Origin<'_>]) -> Error {
     let mut wanted: Vec<&str> =
         core.iter().filter_map(|o| if let Origin::Wanted(id) = o { Some(name(pool, *id)) } else { None }).collect();
     wanted.sort_unstable();
-    match wanted[..] {
-        [] => error.context("no choice of packages satisfies all relations"),
-        [one] => error.context(format!("'{one}' cannot be installed")),
-        _ => error.context(format!("these packages cannot be installed together: {}", wanted.join(", "))),
+    let wish = match wanted[..] {
+        [] => "no choice of packages satisfies all relations".to_owned(),
+        [one] => format!("'{one}' cannot be installed"),
+        _ => format!("these packages cannot be installed together: {}", wanted.join(", ")),
+    };
+    let mut impossible = Impossible { wish, packages: BTreeSet::new(), dependencies: BTreeSet::new() };
+    for origin in core {
+        let (one, other) = match *origin {
+            Origin::Wanted(id) | Origin::Excluded(id) => (id, id),
+            Origin::Depends(id, group) => {
+                impossible.dependencies.insert(group.to_owned());
+                (id, id)
+            }
+            Origin::Against(one, other, ..) => (one, other),
+        };
+        impossible.packages.extend([one, other].map(|id| name(pool, id).to_owned()));
     }
+    error.context(impossible)
 }
 
 /// The lines from what was asked for, along the dependencies, to what stands against it.
@@ -98,6 +128,9 @@ fn absence_of(pool: &Pool<'_>, relation: &Relation<'_>) -> String {
         return format!("{name} is only there in version {}", package.version());
     }
     match pool.providers(name).next() {
+        None if pool.is_barred(name) => {
+            format!("{name} is only in a repository whose priority is below 0; ask for it by version")
+        }
         Some(id) => format!("what provides {name} ({}) does not in that version", full(pool, id)),
         None => format!("no repository has {name}"),
     }

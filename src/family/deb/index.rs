@@ -30,18 +30,20 @@ enum Field {
     Priority,
     Essential,
     Important,
+    Protected,
     Filename,
     Size,
     Sha256,
     PreDepends,
     Depends,
+    Recommends,
     Conflicts,
     Breaks,
     Provides,
 }
 
 /// Every kept field by its name.
-const FIELDS: [(&str, Field); 15] = [
+const FIELDS: [(&str, Field); 17] = [
     ("Package", Field::Package),
     ("Version", Field::Version),
     ("Architecture", Field::Architecture),
@@ -57,6 +59,8 @@ const FIELDS: [(&str, Field); 15] = [
     ("Pre-Depends", Field::PreDepends),
     ("Essential", Field::Essential),
     ("Important", Field::Important),
+    ("Recommends", Field::Recommends),
+    ("Protected", Field::Protected),
 ];
 
 /// A piece of the buffer.
@@ -203,9 +207,10 @@ impl<'a> Package<'a> {
         self.get(Field::Essential).eq_ignore_ascii_case("yes")
     }
 
-    /// Whether apt holds it for nearly as needed as the essential ones.
+    /// Whether apt holds it for nearly as needed as the essential ones: `Important`, and `Protected`, the name that dpkg
+    /// has for it (deb-control(5)).
     pub fn important(&self) -> bool {
-        self.get(Field::Important).eq_ignore_ascii_case("yes")
+        [Field::Important, Field::Protected].iter().any(|field| self.get(*field).eq_ignore_ascii_case("yes"))
     }
 
     /// Path below the repository's URL, as the index has it: not to be trusted.
@@ -231,6 +236,11 @@ impl<'a> Package<'a> {
     /// `Depends`.
     pub fn depends(&self) -> &'a str {
         self.get(Field::Depends)
+    }
+
+    /// `Recommends`.
+    pub fn recommends(&self) -> &'a str {
+        self.get(Field::Recommends)
     }
 
     /// `Conflicts`.

@@ -83,7 +83,7 @@ fn real_indexes_are_read_fast() {
             let start = std::time::Instant::now();
             let index = Index::open(&path, Codec::Xz, None, "real", threads).expect("it is valid");
             let read = start.elapsed();
-            let sources = [super::super::pool::Source { repository: Some(0), priority: 500, index }];
+            let sources = [super::super::pool::Source { repository: Some(0), names: Vec::new(), priority: 500, index }];
             let pool = super::super::pool::Pool::new(&sources, "amd64", &Default::default()).expect("it is valid");
             let name = path.display();
             let kept = sources[0].index.text.len();

@@ -1,12 +1,14 @@
 //! Debian, Ubuntu and what descends from them.
 
+use std::cmp::Ordering;
+
 use anyhow::Result;
 
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
 use crate::family::{Engine, Family, Fetched, Installed, Owners};
-use crate::lock::Lock;
+use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::root::Root;
 
@@ -25,6 +27,7 @@ mod debootstrap;
 mod explain;
 mod extended;
 mod folders;
+mod held;
 mod index;
 mod installed;
 mod leftovers;
@@ -43,6 +46,7 @@ mod solve;
 mod sources;
 mod sshd;
 mod suite;
+mod target;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;
@@ -57,8 +61,12 @@ pub struct Deb {
 }
 
 impl Family for Deb {
-    fn resolve(&self, context: &Context, plan: &Plan) -> Result<Lock> {
-        resolve::resolve(context, plan)
+    fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
+        resolve::resolve(context, plan, previous)
+    }
+
+    fn compare_versions(&self, a: &str, b: &str) -> Ordering {
+        version::compare(a, b)
     }
 
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {

@@ -11,6 +11,7 @@ use super::extended;
 use super::order::Graph;
 use super::unpack::unpack;
 use crate::context::Context;
+use crate::error::usage;
 use crate::family::Fetched;
 use crate::lock::Role;
 use crate::parallel::parallel;
@@ -73,7 +74,8 @@ pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)>
     let all: Vec<usize> = (0..packages.len()).collect();
     let opened = parallel(jobs, &all, |i| {
         let Fetched { package, file } = packages[i];
-        let deb = Deb::open(file)?;
+        let deb =
+            Deb::open(file).with_context(|| format!("opening the package {} {}", package.name, package.version))?;
         let name = Name::new(deb.control()).with_context(|| format!("reading {}", file.display()))?;
         if (&name.name, &name.version, &name.arch) != (&package.name, &package.version, &package.arch) {
             bail!(
@@ -89,6 +91,11 @@ pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)>
         }
         Ok((deb, name))
     })?;
+    if !opened.iter().any(|(_, name)| name.name == "dpkg") {
+        return Err(usage(
+            "the image is to have no dpkg, which configures its packages; take it out of packages.exclude",
+        ));
+    }
     let mut seen = BTreeSet::new();
     for (_, name) in &opened {
         if !seen.insert((&name.name, &name.arch)) {

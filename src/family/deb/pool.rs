@@ -1,7 +1,7 @@
 //! The packages to choose from: for every name the one version that may be installed, and who provides what.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -17,10 +17,20 @@ pub type Id = u32;
 pub struct Source {
     /// Place of the repository in the plan; none for in-house files.
     pub repository: Option<usize>,
-    /// Versions of a source with a higher priority go before all others (`apt_preferences(5)`).
-    pub priority: u16,
+    /// What its release goes by: suite, code name, and the repository's name in the recipe.
+    pub names: Vec<String>,
+    /// Versions of a source with a higher priority go before all others (`apt_preferences(5)`);
+    /// those of one below 0 are only for who asks for them by version.
+    pub priority: i16,
     /// Its packages.
     pub index: Index,
+}
+
+impl Source {
+    /// Whether it is of this release.
+    pub fn is_of(&self, release: &str) -> bool {
+        self.names.iter().any(|name| name == release)
+    }
 }
 
 /// The package that would be installed under its name.
@@ -30,7 +40,7 @@ pub struct Candidate<'a> {
     pub package: Package<'a>,
     /// Place of its repository in the plan; none for an in-house file.
     pub repository: Option<usize>,
-    priority: u16,
+    priority: i16,
 }
 
 /// All candidates.
@@ -40,6 +50,8 @@ pub struct Pool<'a> {
     candidates: Vec<Candidate<'a>>,
     names: HashMap<&'a str, Id>,
     providers: HashMap<&'a str, Vec<(Id, Option<&'a str>)>>,
+    /// Names of packages that only sources below priority 0 have.
+    barred: HashSet<&'a str>,
 }
 
 impl<'a> Pool<'a> {
@@ -50,11 +62,17 @@ impl<'a> Pool<'a> {
         let size = sources.iter().map(|source| source.index.packages().len()).sum();
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(size);
         let mut names: HashMap<&'a str, Id> = HashMap::with_capacity(size);
+        let mut barred = HashSet::new();
         for source in sources {
             for package in source.index.packages().filter(|p| p.arch() == native || p.arch() == "all") {
                 let candidate = Candidate { package, repository: source.repository, priority: source.priority };
-                if pinned.get(package.name()).is_some_and(|v| version::compare(v, package.version()).is_ne()) {
-                    continue;
+                match pinned.get(package.name()) {
+                    Some(v) if version::compare(v, package.version()).is_ne() => continue,
+                    None if source.priority < 0 => {
+                        barred.insert(package.name());
+                        continue;
+                    }
+                    _ => {}
                 }
                 match names.get(package.name()) {
                     None => {
@@ -79,7 +97,8 @@ impl<'a> Pool<'a> {
                 }
             }
         }
-        let mut pool = Pool { native, candidates, names, providers: HashMap::new() };
+        barred.retain(|name| !names.contains_key(name));
+        let mut pool = Pool { native, candidates, names, providers: HashMap::new(), barred };
         for id in 0..Id::try_from(pool.candidates.len())? {
             pool.add_provides(id)?;
         }
@@ -104,6 +123,11 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
+    /// The architecture of the image.
+    pub fn native(&self) -> &'a str {
+        self.native
+    }
+
     /// The number of candidates: ids are below it.
     pub fn count(&self) -> usize {
         self.candidates.len()
@@ -117,6 +141,11 @@ impl<'a> Pool<'a> {
     /// The candidate of a name.
     pub fn find(&self, name: &str) -> Option<Id> {
         self.names.get(name).copied()
+    }
+
+    /// Whether a package is only there in repositories below priority 0, which are not to be used by themselves.
+    pub fn is_barred(&self, name: &str) -> bool {
+        self.barred.contains(name)
     }
 
     /// Every candidate with its id, in the order in which the sources name them first.
@@ -189,7 +218,12 @@ mod tests {
 
     fn source(repository: Option<usize>, text: &str) -> Source {
         let full = text.replace("Package:", "Architecture: amd64\nPackage:");
-        Source { repository, priority: 500, index: Index::parse(&full, "test").expect("it is valid") }
+        Source {
+            repository,
+            names: Vec::new(),
+            priority: 500,
+            index: Index::parse(&full, "test").expect("it is valid"),
+        }
     }
 
     fn names(pool: &Pool<'_>, relation: &str) -> Vec<String> {
@@ -231,9 +265,23 @@ mod tests {
     }
 
     #[test]
+    fn a_source_below_0_is_only_for_who_asks() {
+        let sources = [
+            Source { priority: -1, ..source(Some(0), "Package: a\nVersion: 9\n\nPackage: b\nVersion: 1\n") },
+            source(Some(1), "Package: a\nVersion: 1\n"),
+        ];
+        let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
+        assert_eq!(pool.get(pool.find("a").expect("it is there")).package.version(), "1");
+        assert!(pool.find("b").is_none() && pool.is_barred("b") && !pool.is_barred("a"));
+        let pool = Pool::new(&sources, "amd64", &HashMap::from([("b", "1")])).expect("it is valid");
+        assert!(pool.find("b").is_some() && !pool.is_barred("b"));
+    }
+
+    #[test]
     fn other_architectures_are_left_out() {
         let sources = [Source {
             repository: Some(0),
+            names: Vec::new(),
             priority: 500,
             index: Index::parse(
                 "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n",

@@ -9,11 +9,11 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use super::control::Paragraph;
 
 /// What apt gives an archive of which nothing is said.
-const PRIORITY: u16 = 500;
+const PRIORITY: i16 = 500;
 /// What apt gives an archive like backports, that is used for upgrades of what came from it.
-const PRIORITY_UPGRADES: u16 = 100;
+const PRIORITY_UPGRADES: i16 = 100;
 /// What apt gives an archive like experimental.
-const PRIORITY_NOT_AUTOMATIC: u16 = 1;
+const PRIORITY_NOT_AUTOMATIC: i16 = 1;
 
 /// A file named in a `Release`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Release {
     pub all_in_each: bool,
     /// Versions of other repositories go before its own, whatever their number: 500 for most, less with
     /// `NotAutomatic`, as in `apt_preferences(5)`.
-    pub priority: u16,
+    pub priority: i16,
     /// The `SHA256` section: path below the `Release` to hash and size.
     pub files: BTreeMap<String, Listed>,
 }

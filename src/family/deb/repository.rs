@@ -1,22 +1,31 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
-use anyhow::{Context as _, Error, Result, anyhow};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Error, Result, bail};
 
 use super::index::Index;
 use super::release::{Listed, Release};
 use super::suite::{self, Wanted};
 use crate::codec::Codec;
 use crate::context::Context;
-use crate::error::usage;
+use crate::error::{Interrupted, Usage, usage};
 use crate::fetch::openpgp::Keyring;
-use crate::fetch::{FetchError, Remote};
+use crate::fetch::{FetchError, Fetcher, Remote, public_url};
 use crate::hash::sha256;
+use crate::interrupt;
 use crate::plan::Repository;
 
 /// An `InRelease` may be this large, in bytes; Debian unstable's, the largest known, has 0.3 MB.
 const MAX_RELEASE: u64 = 16 << 20;
 /// A detached signature may be this large, in bytes; it grows with the number of keys that sign.
 const MAX_SIGNATURE: u64 = 1 << 20;
+/// A mirror that is being updated gets this long, in turn, before its `Release` is read again. Longer updates are left
+/// to other mirrors and to whoever starts the build again.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
+/// How often a pause looks whether it is still wanted.
+const TICK: Duration = Duration::from_millis(50);
 
 /// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
 const KEPT_FROM: u64 = 1 << 20;
@@ -28,20 +37,71 @@ pub struct Contents {
     pub date: i64,
     /// SHA-256 of the `InRelease`, or of the `Release` where the signature stands beside it.
     pub sha256: String,
+    /// What its `Release` calls itself: suite and code name.
+    pub names: Vec<String>,
     /// How its versions stand to those of others, see [`Release::priority`].
-    pub priority: u16,
+    pub priority: i16,
     /// Its packages.
     pub indexes: Vec<Index>,
 }
 
 /// Fetches and verifies a repository and reads its indexes for `arch`. `now` is in seconds since 1970.
 pub fn read(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    read_it(context, repository, arch, now).with_context(|| format!("reading the repository '{}'", repository.name))
+    from_mirrors(context, repository, arch, now)
+        .with_context(|| format!("reading the repository '{}'", repository.name))
 }
 
-fn read_it(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    let base = base(repository);
-    let (text, sha256) = signed_release(context, repository, &base)?;
+/// Asks the mirrors in turn until one has everything, and all of it right.
+fn from_mirrors(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut mirrors = repository.build_urls.iter().peekable();
+    while let Some(url) = mirrors.next() {
+        let error = match from_mirror(context, repository, url, arch, now) {
+            // What the recipe has wrong, every mirror answers alike.
+            Err(error) if !error.is::<Usage>() && !error.is::<Interrupted>() => error,
+            result => return result,
+        };
+        if mirrors.peek().is_none() && reasons.is_empty() {
+            return Err(error);
+        }
+        let reason = format!("{}: {error:#}", public_url(url));
+        if mirrors.peek().is_some() {
+            context.ui.warn(format!("repository '{}': {reason}; going on with the next mirror", repository.name));
+        }
+        reasons.push(reason);
+    }
+    bail!("none of its {} mirrors has it: {}", reasons.len(), reasons.join("; "))
+}
+
+/// Asks one mirror, more than once where its files do not fit together: that passes when it is being updated.
+fn from_mirror(context: &Context, repository: &Repository, url: &str, arch: &str, now: i64) -> Result<Contents> {
+    let base = base(url, &repository.suite);
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        match read_once(context, repository, &base, arch, now) {
+            Err(error) if is_out_of_step(&error) => match pauses.next() {
+                Some(time) => {
+                    context.ui.detail(format_args!("{error:#}; reading {} again", public_url(&base)));
+                    pause(time)?;
+                }
+                None => return Err(error),
+            },
+            result => return result,
+        }
+    }
+}
+
+fn pause(time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        interrupt::check()?;
+        std::thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+fn read_once(context: &Context, repository: &Repository, base: &str, arch: &str, now: i64) -> Result<Contents> {
+    let (text, sha256) = signed_release(&context.fetcher, repository, base)?;
     let release = Release::parse(&text).context("its Release")?;
     if let Some(doubt) = suite::check_names(&release, repository)? {
         context.ui.warn(doubt);
@@ -51,11 +111,13 @@ fn read_it(context: &Context, repository: &Repository, arch: &str, now: i64) -> 
     let indexes = std::thread::scope(|scope| {
         let threads: Vec<_> = wanted
             .iter()
-            .map(|wanted| scope.spawn(|| read_index(context, repository, &base, release.by_hash, wanted)))
+            .map(|wanted| scope.spawn(|| read_index(context, repository, base, release.by_hash, wanted)))
             .collect();
         threads.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
-    Ok(Contents { date, sha256, priority: release.priority, indexes })
+    let priority = repository.priority.unwrap_or(release.priority);
+    let names = release.suite.into_iter().chain(release.codename).collect();
+    Ok(Contents { date, sha256, names, priority, indexes })
 }
 
 /// The result of a thread; a panic in it is passed on.
@@ -64,20 +126,20 @@ pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// The address of the folder of the `Release`, with `/` at its end.
-fn base(repository: &Repository) -> String {
-    let url = repository.build_url.trim_end_matches('/');
-    match repository.suite.strip_suffix('/') {
+fn base(url: &str, suite: &str) -> String {
+    let url = url.trim_end_matches('/');
+    match suite.strip_suffix('/') {
         // `./` and `/` are the folder itself.
         Some("" | ".") => format!("{url}/"),
         Some(flat) => format!("{url}/{}/", flat.trim_start_matches("./").trim_matches('/')),
-        None => format!("{url}/dists/{}/", repository.suite),
+        None => format!("{url}/dists/{suite}/"),
     }
 }
 
 /// The text of the `Release`, verified, and the hash of the file it is from.
-fn signed_release(context: &Context, repository: &Repository, base: &str) -> Result<(String, String)> {
+fn signed_release(fetcher: &Fetcher, repository: &Repository, base: &str) -> Result<(String, String)> {
     let keyring = if repository.trusted { None } else { Some(keyring(repository)?) };
-    let get = |name: &str, limit| context.fetcher.get(&format!("{base}{name}"), limit);
+    let get = |name: &str, limit| fetcher.get(&format!("{base}{name}"), limit);
     let (file, text) = match get("InRelease", MAX_RELEASE) {
         Ok(file) => {
             let text = match &keyring {
@@ -106,56 +168,36 @@ fn signed_release(context: &Context, repository: &Repository, base: &str) -> Res
 
 fn keyring(repository: &Repository) -> Result<Keyring> {
     if repository.keys.is_empty() {
-        return Err(usage(format!(
-            "the repository '{}' has no key to verify it with; give it one with key = \"FILE\"",
-            repository.name
-        )));
+        return Err(usage("it has no key to verify it with; give it one with key = \"FILE\""));
     }
-    Keyring::parse(&repository.keys).context("reading its keys")
+    Keyring::parse(&repository.keys).map_err(|error| usage(format!("{error:#}")))
+}
+
+/// Whether an index is not the one that the `Release` lists.
+fn is_out_of_step(error: &Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::Mismatch { .. })))
 }
 
 fn is_not_found(error: &Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
-/// Reads an index: its text as an earlier build unpacked it, or else fetched in the first compression the mirror has.
-/// That a listed file is not there is no fault: Debian lists the uncompressed ones and keeps none.
+/// Reads an index: its text as an earlier build unpacked it, or else the file that is fetched.
 fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: bool, wanted: &Wanted) -> Result<Index> {
-    let remote = |codec: Codec, listed: &Listed| {
-        let path = format!("{}{}", wanted.path, codec.ending());
-        Remote {
-            urls: index_urls(base, &path, &listed.sha256, by_hash),
-            sha256: listed.sha256.clone(),
-            size: listed.size,
-            name: format!("{} of the repository '{}'", path, repository.name),
-        }
-    };
-    let text = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(codec, l)| remote(*codec, l));
+    let listed = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(_, listed)| listed);
+    let text = listed.map(|listed| remote(repository, base, by_hash, &wanted.path, listed));
     if let Some(text) = &text
-        && let Some(file) = context.fetcher.cached(text)?
+        && let Some(path) = context.fetcher.cached(text)?
     {
-        return Index::open(&file, Codec::None, Some(text.size), &text.name, context.jobs);
+        return Index::open(&path, Codec::None, Some(text.size), &text.name, context.jobs);
     }
-    let mut missing = None;
-    for (codec, listed) in &wanted.files {
-        let remote = remote(*codec, listed);
-        match context.fetcher.fetch(&remote, &|_| {}) {
-            Ok(file) => {
-                let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
-                let text = text.as_ref().filter(|text| *codec != Codec::None && text.size >= KEPT_FROM);
-                let open = |copy: &mut dyn FnMut(&[u8])| {
-                    Index::open_and_copy(&file, *codec, size, &remote.name, context.jobs, copy)
-                };
-                return match text {
-                    Some(text) => keeping(context, text, open),
-                    None => open(&mut |_| {}),
-                };
-            }
-            Err(error) if is_not_found(&error) => missing = Some(error),
-            Err(error) => return Err(error),
-        }
+    let file = fetch_index(&context.fetcher, repository, base, by_hash, wanted)?;
+    match text.filter(|text| file.codec != Codec::None && text.size >= KEPT_FROM) {
+        Some(text) => keeping(context, &text, |copy| {
+            Index::open_and_copy(&file.path, file.codec, file.size, &file.name, context.jobs, copy)
+        }),
+        None => Index::open(&file.path, file.codec, file.size, &file.name, context.jobs),
     }
-    Err(missing.unwrap_or_else(|| anyhow!("no compression of {} is known", wanted.path)))
 }
 
 /// Reads an index and keeps its text in the cache, under the hash that the `Release` has of it: unpacking takes longer
@@ -179,6 +221,52 @@ fn keeping(
     Ok(index)
 }
 
+/// An index in the cache.
+struct IndexFile {
+    path: PathBuf,
+    codec: Codec,
+    /// Size in bytes when unpacked, if that is listed.
+    size: Option<u64>,
+    /// What to call it in messages.
+    name: String,
+}
+
+/// Fetches an index in the first compression the mirror has. That a listed file is not there is no fault: Debian lists
+/// the uncompressed ones and keeps none.
+fn fetch_index(
+    fetcher: &Fetcher,
+    repository: &Repository,
+    base: &str,
+    by_hash: bool,
+    wanted: &Wanted,
+) -> Result<IndexFile> {
+    let mut missing = None;
+    for (codec, listed) in &wanted.files {
+        let file = remote(repository, base, by_hash, &format!("{}{}", wanted.path, codec.ending()), listed);
+        match fetcher.fetch(&file, &|_| {}) {
+            Ok(path) => {
+                let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
+                return Ok(IndexFile { path, codec: *codec, size, name: file.name });
+            }
+            Err(error) if is_not_found(&error) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(missing) = missing else { bail!("no compression of {} is known", wanted.path) };
+    // Its Release came a moment ago and says that it is there.
+    Err(FetchError::Mismatch { message: format!("{missing:#}, though its Release lists it") }.into())
+}
+
+/// A file that a `Release` lists, by its path below that.
+fn remote(repository: &Repository, base: &str, by_hash: bool, path: &str, listed: &Listed) -> Remote {
+    Remote {
+        urls: index_urls(base, path, &listed.sha256, by_hash),
+        sha256: listed.sha256.clone(),
+        size: listed.size,
+        name: format!("{path} of the repository '{}'", repository.name),
+    }
+}
+
 /// Where an index may be, the address that cannot change under our hands first.
 fn index_urls(base: &str, path: &str, sha256: &str, by_hash: bool) -> Vec<String> {
     let plain = format!("{base}{path}");
@@ -187,21 +275,38 @@ fn index_urls(base: &str, path: &str, sha256: &str, by_hash: bool) -> Vec<String
     by_hash.into_iter().chain([plain]).collect()
 }
 
+/// The verified indexes of a repository as files: compressed as they came, with their codec. For comparisons with
+/// programs that read the same ones.
+#[cfg(test)]
+pub fn files(fetcher: &Fetcher, repository: &Repository, arch: &str, now: i64) -> Result<Vec<(PathBuf, Codec)>> {
+    let base = base(&repository.build_urls[0], &repository.suite);
+    let (text, _) = signed_release(fetcher, repository, &base)?;
+    let release = Release::parse(&text)?;
+    suite::check_times(&release, repository, now)?;
+    let wanted = suite::wanted_indexes(&release, repository, arch)?;
+    let fetch = |wanted| fetch_index(fetcher, repository, &base, release.by_hash, wanted).map(|f| (f.path, f.codec));
+    wanted.iter().map(fetch).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Exit, exit_code};
+    use crate::plan::Key;
 
     fn repository(url: &str, suite: &str) -> Repository {
         Repository {
             name: "main".into(),
             url: "http://example.org/debian".into(),
-            build_url: url.into(),
+            build_urls: vec![url.into()],
             image_url: String::new(),
             suite: suite.into(),
             components: Vec::new(),
             keys: Vec::new(),
             trusted: false,
             check_valid_until: true,
+            snapshot: None,
+            priority: None,
             build_only: false,
             image_key: String::new(),
         }
@@ -217,7 +322,7 @@ mod tests {
             ("http://example.org/x", "./flat/", "http://example.org/x/flat/"),
             ("file:///srv/x", "flat/amd64/", "file:///srv/x/flat/amd64/"),
         ] {
-            assert_eq!(base(&repository(url, suite)), wanted);
+            assert_eq!(base(url, suite), wanted);
         }
         assert_eq!(
             index_urls("http://h/", "main/binary-amd64/Packages.xz", "ab", true),
@@ -234,12 +339,17 @@ mod tests {
     fn a_missing_file_is_known_below_context() {
         let missing = Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
         assert!(is_not_found(&missing));
-        assert!(!is_not_found(&anyhow!("refused")));
+        assert!(!is_not_found(&anyhow::anyhow!("refused")));
     }
 
     #[test]
     fn no_key_is_a_mistake_of_the_recipe() {
-        let error = keyring(&repository("http://h", "x")).expect_err("there is no key");
-        assert!(error.to_string().contains("'main' has no key"), "{error}");
+        let mut repository = repository("http://h", "x");
+        let error = keyring(&repository).expect_err("there is no key");
+        assert!(error.to_string().contains("has no key"), "{error}");
+        repository.keys = vec![Key { name: "corp.gpg".into(), data: b"hello".into() }];
+        let error = keyring(&repository).expect_err("it is no key");
+        assert_eq!(exit_code(&error), Exit::Usage);
+        assert!(error.to_string().starts_with("reading the key corp.gpg: it holds no OpenPGP certificate"), "{error}");
     }
 }

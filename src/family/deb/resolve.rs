@@ -1,31 +1,34 @@
 //! From a plan to a lock: which packages, of which versions, from where.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 
 use super::archive::Deb;
+use super::held;
 use super::index::{Index, Package};
 use super::pool::{Candidate, Id, Pool, Source};
 use super::relation::is_package_name;
 use super::release;
 use super::repository::{self, Contents, join};
 use super::solve::solve;
+use super::target;
 use super::version;
 use super::wanted::{self, Request};
 use crate::context::Context;
 use crate::customise::locale::LocaleName;
 use crate::error::usage;
 use crate::hash::sha256_of;
-use crate::lock::{self, Lock, LockedPackage, LockedRepository, Role};
+use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
 use crate::plan::Plan;
 
 /// The package with the sources of locales; nothing of its dependencies is needed to read those.
 const LOCALES: &str = "locales";
 
 /// Reads the repositories of the plan, verifies them and decides on every package.
-pub fn resolve(context: &Context, plan: &Plan) -> Result<Lock> {
+pub fn resolve(context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
     let arch = plan.arch.deb;
     // Mistakes in the recipe need not wait for a download.
     let requests = wanted::requests(plan, arch)?;
@@ -39,7 +42,10 @@ pub fn resolve(context: &Context, plan: &Plan) -> Result<Lock> {
             .collect();
         threads.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
-    let (lock, unknown) = decide(plan, &requests, contents, files)?;
+    if let Some(previous) = previous {
+        held::refuse_rollback(plan, &contents, previous)?;
+    }
+    let (lock, unknown) = decide(plan, &requests, contents, files, previous)?;
     for name in unknown {
         context.ui.warn(format!("packages.exclude: no repository has the package '{name}'"));
     }
@@ -52,11 +58,29 @@ fn decide(
     requests: &[Request<'_>],
     contents: Vec<Contents>,
     files: Option<Index>,
+    previous: Option<&Previous>,
 ) -> Result<(Lock, Vec<String>)> {
     let (repositories, sources) = take_apart(plan, contents, files);
-    let pool = Pool::new(&sources, plan.arch.deb, &wanted::pins(requests)?)?;
-    let selection = wanted::select(&pool, &sources, &plan.packages, requests)?;
-    let chosen = solve(&pool, &selection.wanted, &selection.excluded)?;
+    let mut asked = wanted::pins(requests)?;
+    target::pin(requests, &sources, plan.arch.deb, &mut asked)?;
+    let decide = |pinned: &HashMap<&str, &str>| decide_pinned(plan, requests, &repositories, &sources, pinned);
+    match previous {
+        Some(previous) => held::with_held(previous, &sources, plan.arch.deb, &asked, decide),
+        None => decide(&asked),
+    }
+}
+
+/// The same with these versions of these packages.
+fn decide_pinned(
+    plan: &Plan,
+    requests: &[Request<'_>],
+    repositories: &[LockedRepository],
+    sources: &[Source],
+    pinned: &HashMap<&str, &str>,
+) -> Result<(Lock, Vec<String>)> {
+    let pool = Pool::new(sources, plan.arch.deb, pinned)?;
+    let selection = wanted::select(&pool, sources, &plan.packages, requests)?;
+    let chosen = solve(&pool, &selection.wanted, &selection.excluded, plan.packages.recommends)?;
     let mut packages = Vec::with_capacity(chosen.len() + 1);
     for (at, &id) in chosen.iter().enumerate() {
         // The solver puts the wanted ones first.
@@ -71,9 +95,10 @@ fn decide(
         family: plan.family,
         release: plan.release.clone(),
         arch: plan.arch.deb.to_owned(),
+        variant: plan.variant.clone(),
         recipe: plan.digest.clone(),
-        epoch: epoch(plan, &repositories)?,
-        repositories,
+        epoch: epoch(plan, repositories)?,
+        repositories: repositories.to_vec(),
         packages,
     };
     Ok((lock, selection.unknown))
@@ -88,7 +113,7 @@ fn epoch(plan: &Plan, repositories: &[LockedRepository]) -> Result<i64> {
 fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Vec<LockedRepository>, Vec<Source>) {
     let mut repositories = Vec::new();
     let mut sources: Vec<Source> =
-        files.into_iter().map(|index| Source { repository: None, priority: 0, index }).collect();
+        files.into_iter().map(|index| Source { repository: None, names: Vec::new(), priority: 0, index }).collect();
     for (place, (repository, contents)) in plan.repositories.iter().zip(contents).enumerate() {
         repositories.push(LockedRepository {
             name: repository.name.clone(),
@@ -97,8 +122,14 @@ fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Ve
             date: contents.date,
             index: contents.sha256,
         });
-        let indexes = contents.indexes.into_iter();
-        sources.extend(indexes.map(|index| Source { repository: Some(place), priority: contents.priority, index }));
+        let mut names = contents.names;
+        names.extend([repository.suite.clone(), repository.name.clone()]);
+        sources.extend(contents.indexes.into_iter().map(|index| Source {
+            repository: Some(place),
+            names: names.clone(),
+            priority: contents.priority,
+            index,
+        }));
     }
     (repositories, sources)
 }
@@ -108,10 +139,10 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
     let mut text = String::new();
     let mut names: Vec<(String, &str)> = Vec::new();
     for (path, shown) in &plan.packages.files {
-        let deb = Deb::open(path)?;
-        let (sha256, size) =
-            File::open(path).and_then(sha256_of).with_context(|| format!("reading {}", path.display()))?;
         let place = || format!("packages.files: {shown}");
+        // The file is named already.
+        let deb = Deb::open(path).map_err(|error| usage(format!("{}: {}", place(), causes(&error))))?;
+        let (sha256, size) = File::open(path).and_then(sha256_of).with_context(place)?;
         if shown.contains(char::is_control) {
             return Err(usage(format!("packages.files: {shown:?} has a control character in its name")));
         }
@@ -133,6 +164,11 @@ fn local_files(plan: &Plan, arch: &str) -> Result<Option<Index>> {
         text.push('\n');
     }
     if text.is_empty() { Ok(None) } else { Index::parse(&text, "packages.files").map(Some) }
+}
+
+/// What is behind the outermost context of an error.
+fn causes(error: &Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The package with the sources of locales, where one must be made and it is not in the image anyway.

@@ -8,13 +8,15 @@ fn plan(repositories: &[&str], include: &[&str]) -> Plan {
     let repository = |name: &&str| Repository {
         name: name.to_string(),
         url: format!("http://example.org/{name}"),
-        build_url: format!("http://user:secret@127.0.0.1/{name}"),
+        build_urls: vec![format!("http://user:secret@127.0.0.1/{name}")],
         image_url: format!("http://example.org/{name}"),
         suite: "trixie".into(),
         components: vec!["main".into()],
         keys: Vec::new(),
         trusted: false,
         check_valid_until: true,
+        snapshot: None,
+        priority: None,
         build_only: false,
         image_key: String::new(),
     };
@@ -49,11 +51,11 @@ fn package(name: &str, version: &str, fields: &str) -> String {
 
 fn contents(date: i64, packages: &[String]) -> Contents {
     let index = Index::parse(&packages.concat(), "Packages").expect("it is valid");
-    Contents { date, sha256: "22".repeat(32), priority: 500, indexes: vec![index] }
+    Contents { date, sha256: "22".repeat(32), names: Vec::new(), priority: 500, indexes: vec![index] }
 }
 
 fn lock(plan: &Plan, contents: Vec<Contents>) -> Result<Lock> {
-    decide(plan, &wanted::requests(plan, "amd64")?, contents, local_files(plan, "amd64")?).map(|(lock, _)| lock)
+    decide(plan, &wanted::requests(plan, "amd64")?, contents, local_files(plan, "amd64")?, None).map(|(lock, _)| lock)
 }
 
 fn shown(lock: &Lock) -> Vec<String> {
@@ -184,6 +186,12 @@ fn in_house_files_go_before_the_repositories() {
     refused("c.deb", "Package: c\nVersion: 2\nArchitecture: arm64\n", "it is for arm64");
     refused("d.deb", "Package: d\nArchitecture: all\n", "agents/d.deb: the field Version is missing");
     refused("e.deb", "Package: e\nVersion: 1\n", "Architecture is missing");
+    let path = dir.path().join("f.deb");
+    std::fs::write(&path, "PK").expect("a file");
+    plan.packages.files = vec![(path, "agents/f.deb".into())];
+    let error = lock_of(&plan).expect_err("it is no package");
+    assert_eq!(exit_code(&error), Exit::Usage);
+    assert_eq!(format!("{error:#}"), "packages.files: agents/f.deb: it is too short for a Debian package");
 }
 
 #[test]

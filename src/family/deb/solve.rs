@@ -40,10 +40,12 @@ pub enum Hostile {
 }
 
 /// Decides on every package, in the order in which they are chosen: first the wanted ones as given. Neither list may
-/// hold a package of the other. An error names the chain of packages that makes the wish impossible.
-pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id]) -> Result<Vec<Id>> {
+/// hold a package of the other. With `recommends` what packages recommend is chosen too, where that can be. An error
+/// names the chain of packages that makes the wish impossible.
+pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id], recommends: bool) -> Result<Vec<Id>> {
     let mut solver = Solver {
         pool,
+        recommends,
         sat: Sat::new(pool.count()),
         origins: HashMap::new(),
         dependencies: vec![None; pool.count()],
@@ -70,9 +72,11 @@ pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id]) -> Result<Vec<Id>>
 
 struct Solver<'p, 'a> {
     pool: &'p Pool<'a>,
+    recommends: bool,
     sat: Sat,
     origins: HashMap<ClauseId, Origin<'a>>,
-    /// Of packages looked at so far: for each dependency what satisfies it, the preferred one first.
+    /// Of packages looked at so far: for each dependency, and recommendations after them, what satisfies it, the
+    /// preferred one first.
     dependencies: Vec<Option<Vec<Vec<Id>>>>,
     chosen: Vec<Id>,
     is_chosen: Vec<bool>,
@@ -107,7 +111,9 @@ impl<'a> Solver<'_, 'a> {
                 if candidates.iter().any(|c| self.is_chosen[*c as usize]) {
                     continue;
                 }
-                // One is left: were all of them ruled out, propagation would have met a conflict.
+                // Of a dependency one is left: were all of them ruled out, propagation would have met a conflict. A
+                // recommendation is no clause: without a candidate it is passed over, and one that turns out to be in
+                // the way of something later is ruled out by what is learned from the conflict.
                 let Some(&choice) = candidates.iter().find(|c| self.sat.value(**c) != Some(false)) else { continue };
                 if self.sat.value(choice).is_none() {
                     self.sat.decide(Literal::yes(choice));
@@ -152,7 +158,9 @@ impl<'a> Solver<'_, 'a> {
         let package = self.pool.get(id).package;
         let place = || format!("{}: the relations of {}", package.place(), package.name());
         let mut dependencies = Vec::new();
-        for group in relation::groups(package.pre_depends()).chain(relation::groups(package.depends())) {
+        let needed = relation::groups(package.pre_depends()).chain(relation::groups(package.depends()));
+        let recommended = relation::groups(if self.recommends { package.recommends() } else { "" });
+        for (group, is_needed) in needed.map(|g| (g, true)).chain(recommended.map(|g| (g, false))) {
             let mut candidates: Vec<Id> = Vec::new();
             for alternative in relation::alternatives(group).with_context(place)? {
                 let found = self.pool.satisfying(&alternative);
@@ -161,8 +169,10 @@ impl<'a> Solver<'_, 'a> {
             if candidates.contains(&id) {
                 continue;
             }
-            let clause = std::iter::once(Literal::no(id)).chain(candidates.iter().map(|c| Literal::yes(*c)));
-            self.add(clause.collect(), Origin::Depends(id, group));
+            if is_needed {
+                let clause = std::iter::once(Literal::no(id)).chain(candidates.iter().map(|c| Literal::yes(*c)));
+                self.add(clause.collect(), Origin::Depends(id, group));
+            }
             dependencies.push(candidates);
         }
         self.dependencies[id as usize] = Some(dependencies);

@@ -13,14 +13,23 @@ fn sources(packages: &[&str]) -> Vec<Source> {
             format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\n")
         })
         .collect();
-    vec![Source { repository: Some(0), priority: 500, index: Index::parse(&text, "test").expect("it is valid") }]
+    vec![Source {
+        repository: Some(0),
+        names: Vec::new(),
+        priority: 500,
+        index: Index::parse(&text, "test").expect("it is valid"),
+    }]
 }
 
 fn try_solve(packages: &[&str], wanted: &[&str], excluded: &[&str]) -> Result<String> {
+    solve_with(packages, wanted, excluded, false)
+}
+
+fn solve_with(packages: &[&str], wanted: &[&str], excluded: &[&str], recommends: bool) -> Result<String> {
     let sources = sources(packages);
     let pool = Pool::new(&sources, "amd64", &HashMap::new())?;
     let ids = |names: &[&str]| names.iter().map(|n| pool.find(n).expect(n)).collect::<Vec<_>>();
-    let chosen = solve(&pool, &ids(wanted), &ids(excluded))?;
+    let chosen = solve(&pool, &ids(wanted), &ids(excluded), recommends)?;
     Ok(chosen.iter().map(|id| pool.get(*id).package.name()).collect::<Vec<_>>().join(" "))
 }
 
@@ -79,6 +88,38 @@ fn a_choice_that_two_conflicts_leave_open_is_found() {
     ];
     let chosen = try_solve(&packages, &["a"], &[]).expect("it can be solved");
     assert_eq!(chosen, "a x1 y2 z2 w1");
+}
+
+#[test]
+fn recommendations_are_followed_where_they_can_be() {
+    type Case = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
+    let cases: [Case; 9] = [
+        (&["a 1; Recommends: b; Depends: c", "b 1; Recommends: d", "c 1", "d 1"], &["a"], &[], "a c b d"),
+        (&["a 1; Recommends: x | y", "x 1", "y 1"], &["a", "y"], &[], "a y"),
+        (&["a 1; Recommends: x | y", "y 1"], &["a"], &[], "a y"),
+        // Not there, excluded, or not to be installed.
+        (&["a 1; Recommends: x, y", "y 1"], &["a"], &[], "a y"),
+        (&["a 1; Recommends: x", "x 1"], &["a"], &["x"], "a"),
+        (&["a 1; Recommends: x", "x 1; Depends: gone"], &["a"], &[], "a"),
+        (&["a 1; Recommends: x", "x 1; Conflicts: b", "b 1"], &["a", "b"], &[], "a b"),
+        // In the way of something that is needed, which is met only later.
+        (
+            &["a 1; Depends: r, c", "r 1; Recommends: x", "x 1", "c 1; Depends: d", "d 1; Breaks: x"],
+            &["a"],
+            &[],
+            "a r c d",
+        ),
+        // What is needed has the choice, not what is recommended.
+        (
+            &["a 1; Recommends: x; Depends: b", "b 1; Depends: x | y", "x 1; Conflicts: y", "y 1"],
+            &["a"],
+            &["x"],
+            "a b y",
+        ),
+    ];
+    for (packages, wanted, excluded, chosen) in cases {
+        assert_eq!(solve_with(packages, wanted, excluded, true).expect("it can be solved"), chosen, "{packages:?}");
+    }
 }
 
 #[test]

@@ -63,8 +63,26 @@ pub fn check_times(release: &Release, repository: &Repository, now: i64) -> Resu
             show_time(now)
         );
     }
+    if let Some(moment) = repository.snapshot {
+        if moment > now {
+            return Err(usage(format!(
+                "the snapshot of {} is still to come: it is {}; choose one that is past",
+                show_time(moment),
+                show_time(now)
+            )));
+        }
+        if date > moment {
+            bail!(
+                "its Release is of {}, later than the snapshot of {}: the mirror does not keep snapshots; use another",
+                show_time(date),
+                show_time(moment)
+            );
+        }
+    }
     if let Some(end) = release.valid_until
         && repository.check_valid_until
+        // A snapshot is old on purpose.
+        && repository.snapshot.is_none()
         && end < now
     {
         bail!(
@@ -82,13 +100,12 @@ pub fn check_times(release: &Release, repository: &Repository, now: i64) -> Resu
 /// The `Packages` files to read for an architecture.
 pub fn wanted_indexes(release: &Release, repository: &Repository, arch: &str) -> Result<Vec<Wanted>> {
     if repository.suite.ends_with('/') {
-        return Ok(vec![listed(release, "Packages".into()).ok_or_else(|| no_index(repository, "Packages"))?]);
+        return Ok(vec![listed(release, "Packages".into()).ok_or_else(|| no_index("Packages"))?]);
     }
     if !release.architectures.is_empty() && !release.architectures.iter().any(|a| a == arch) {
         let hint = did_you_mean(arch, release.architectures.iter().map(String::as_str));
         return Err(usage(format!(
-            "repository '{}': {} has no architecture '{arch}'{hint} (it has {})",
-            repository.name,
+            "its suite {} has no architecture '{arch}'{hint} (it has {})",
             repository.suite,
             release.architectures.join(", ")
         )));
@@ -103,8 +120,7 @@ pub fn wanted_indexes(release: &Release, repository: &Repository, arch: &str) ->
             let known: Vec<&str> = release.component_names().collect();
             let hint = did_you_mean(component, known.iter().copied());
             return Err(usage(format!(
-                "repository '{}': {} has no component '{component}'{hint} (it has {})",
-                repository.name,
+                "its suite {} has no component '{component}'{hint} (it has {})",
                 repository.suite,
                 known.join(", ")
             )));
@@ -113,15 +129,15 @@ pub fn wanted_indexes(release: &Release, repository: &Repository, arch: &str) ->
         let own = listed(release, path.clone());
         let all = has_all.then(|| listed(release, format!("{component}/binary-all/Packages"))).flatten();
         if own.is_none() && all.is_none() {
-            return Err(no_index(repository, &path));
+            return Err(no_index(&path));
         }
         indexes.extend(own.into_iter().chain(all));
     }
     Ok(indexes)
 }
 
-fn no_index(repository: &Repository, path: &str) -> anyhow::Error {
-    usage(format!("repository '{}': its Release lists no {path} with a SHA256", repository.name))
+fn no_index(path: &str) -> anyhow::Error {
+    usage(format!("its Release lists no {path} with a SHA256"))
 }
 
 fn listed(release: &Release, path: String) -> Option<Wanted> {

@@ -8,13 +8,15 @@ fn repository(suite: &str, components: &[&str]) -> Repository {
     Repository {
         name: "main".into(),
         url: "http://example.org/debian".into(),
-        build_url: "http://example.org/debian".into(),
+        build_urls: vec!["http://example.org/debian".into()],
         image_url: "http://example.org/debian".into(),
         suite: suite.into(),
         components: components.iter().map(|c| c.to_string()).collect(),
         keys: Vec::new(),
         trusted: false,
         check_valid_until: true,
+        snapshot: None,
+        priority: None,
         build_only: false,
         image_key: String::new(),
     }
@@ -107,7 +109,7 @@ fn what_is_missing_is_named_with_the_nearest() {
     for (components, arch, parts) in [
         (&["mian"], "amd64", ["no component 'mian'; did you mean 'main'?", "main, contrib"]),
         (&["main"], "arm46", ["no architecture 'arm46'; did you mean 'arm64'?", "amd64, arm64"]),
-        (&["contrib"], "amd64", ["lists no contrib/binary-amd64/Packages", "repository 'main'"]),
+        (&["contrib"], "amd64", ["its Release", "lists no contrib/binary-amd64/Packages"]),
     ] {
         let error = wanted_indexes(&release(&text), &repository("trixie", components), arch).expect_err(arch);
         assert_eq!(exit_code(&error), Exit::Usage);

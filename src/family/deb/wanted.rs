@@ -16,32 +16,37 @@ const TIME_ZONES: &str = "tzdata";
 /// Most names listed in one message.
 const MAX_NAMES: usize = 12;
 
-/// A package as it is asked for: `name`, `name=version`, `name:arch`.
+/// A package as it is asked for: `name`, `name=version`, `name/release`, `name:arch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
     /// Name.
     pub name: &'a str,
     /// The one version that will do.
     pub version: Option<&'a str>,
+    /// The release whose version it is to be.
+    pub release: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
     /// Reads a request. Only packages of the image's own architecture can be asked for.
     pub fn parse(text: &'a str, native: &str) -> Result<Request<'a>> {
-        let (rest, version) = match text.split_once('=') {
-            Some((rest, version)) => (rest, Some(version)),
-            None => (text, None),
+        let (rest, version, release) = match (text.split_once('='), text.split_once('/')) {
+            (Some((rest, version)), _) => (rest, Some(version), None),
+            (None, Some((rest, release))) => (rest, None, Some(release)),
+            (None, None) => (text, None, None),
         };
         let (name, arch) = rest.split_once(':').unwrap_or((rest, native));
-        if !is_package_name(name) || version.is_some_and(|v| version::validate(v).is_err()) {
-            return Err(usage(format!("'{text}' is not a package; write it as name, name=version or name:{native}")));
+        if !is_package_name(name) || version.is_some_and(|v| version::validate(v).is_err()) || release == Some("") {
+            return Err(usage(format!(
+                "'{text}' is not a package; write it as name, name=version, name/release or name:{native}"
+            )));
         }
         if ![native, "all", "any", "native"].contains(&arch) {
             return Err(usage(format!(
                 "'{text}': packages of another architecture than the image's own, {native}, cannot be installed"
             )));
         }
-        Ok(Request { name, version })
+        Ok(Request { name, version, release })
     }
 }
 
@@ -50,7 +55,7 @@ pub fn requests<'a>(plan: &'a Plan, native: &str) -> Result<Vec<Request<'a>>> {
     let include = plan.packages.include.iter().map(|text| Request::parse(text, native));
     let mut requests = include.collect::<Result<Vec<_>>>()?;
     if !is_utc(&plan.system.timezone) {
-        requests.push(Request { name: TIME_ZONES, version: None });
+        requests.push(Request { name: TIME_ZONES, version: None, release: None });
     }
     Ok(requests)
 }
@@ -81,10 +86,17 @@ pub struct Selection {
 pub fn select(pool: &Pool<'_>, sources: &[Source], packages: &Packages, requests: &[Request<'_>]) -> Result<Selection> {
     let mut excluded = Vec::new();
     let mut unknown = Vec::new();
-    for name in &packages.exclude {
-        match pool.find(name) {
+    for text in &packages.exclude {
+        let request = Request::parse(text, pool.native())?;
+        if request.version.is_some() || request.release.is_some() {
+            return Err(usage(format!(
+                "packages.exclude: '{text}' names a version; exclude {} or ask for another version of it",
+                request.name
+            )));
+        }
+        match pool.find(request.name) {
             Some(id) => excluded.push(id),
-            None => unknown.push(name.clone()),
+            None => unknown.push(text.clone()),
         }
     }
     let mut named = Vec::new();
@@ -128,6 +140,11 @@ fn find(pool: &Pool<'_>, sources: &[Source], request: &Request<'_>) -> Result<Id
             return Err(usage(format!("there is no {name} in version {version}, only in {}", list(&there))));
         }
     }
+    if pool.is_barred(name) {
+        return Err(usage(format!(
+            "{name} is only in a repository whose priority is below 0; ask for it by version, as {name}=VERSION"
+        )));
+    }
     let mut providers: Vec<Id> = pool.providers(name).collect();
     providers.sort_unstable();
     providers.dedup();
@@ -166,11 +183,13 @@ mod tests {
         vec![
             Source {
                 repository: Some(0),
+                names: Vec::new(),
                 priority: 500,
                 index: Index::parse(&text(TEXT), "test").expect("it is valid"),
             },
             Source {
                 repository: None,
+                names: Vec::new(),
                 priority: 500,
                 index: Index::parse(&text("Package: agent\nVersion: 1\n"), "test").expect("it is valid"),
             },
@@ -195,7 +214,7 @@ mod tests {
             (&[][..], &[][..], &[][..], "bash=5 dpkg=1 agent=1", ""),
             (&["libc6", "bash:amd64"], &[], &[], "bash=5 dpkg=1 libc6=2 agent=1", ""),
             (&["bash=4"], &[], &["required"], "bash=4 dpkg=1 login=1 mawk=1 agent=1", ""),
-            (&[], &["dpkg", "mawk", "nothing"], &["required"], "bash=5 login=1 agent=1", "nothing"),
+            (&[], &["dpkg", "mawk:amd64", "nothing"], &["required"], "bash=5 login=1 agent=1", "nothing"),
             (&["gnuawk"], &[], &[], "bash=5 dpkg=1 gawk=1 agent=1", ""),
         ] {
             let found = selected(include, exclude, priorities).expect("it is there");
@@ -211,8 +230,10 @@ mod tests {
             (&["bash=3"], &[], "there is no bash in version 3, only in 5, 4"),
             (&["bash=4", "bash=5"], &[], "bash is asked for in two versions, 4 and 5"),
             (&["bash:arm64"], &[], "of another architecture than the image's own, amd64"),
-            (&["bash/sid"], &[], "'bash/sid' is not a package; write it as name, name=version or name:amd64"),
+            (&["/sid"], &[], "'/sid' is not a package; write it as name, name=version, name/release or name:amd64"),
             (&["bash="], &[], "'bash=' is not a package"),
+            (&["bash/"], &[], "'bash/' is not a package"),
+            (&[], &["bash=4"], "packages.exclude: 'bash=4' names a version"),
             (&["gawk"], &["gawk"], "the package gawk is to be installed and excluded at once"),
             (&[], &["agent"], "the package agent is to be installed and excluded at once"),
         ] {

@@ -155,7 +155,12 @@ impl<R: Read> Reader<R> {
     /// The next header, or `None` at the end.
     fn header(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let mut block = [0u8; BLOCK];
-        self.fill(&mut block).context("the archive is cut short: it has no end mark")?;
+        let first = self.position == 0;
+        self.fill(&mut block).context(if first {
+            "this is no tar archive: it is too short for one"
+        } else {
+            "the archive is cut short: it has no end mark"
+        })?;
         if block == [0; BLOCK] {
             // What follows is padding. Reading it makes the decoder check its last sums.
             let mut rest = vec![0; 64 << 10];

@@ -35,6 +35,12 @@ impl Key {
         self.secret.to_public_key().to_bytes().expect("a key can be written")
     }
 
+    /// The fingerprint, as a recipe pins it.
+    pub fn fingerprint(&self) -> String {
+        use pgp::types::KeyDetails as _;
+        self.secret.to_public_key().fingerprint().to_string()
+    }
+
     /// `InRelease` of a `Release`.
     pub fn sign_inline(&self, text: &str) -> String {
         CleartextSignedMessage::sign(rand::thread_rng(), text, &self.secret.primary_key, &Password::empty())

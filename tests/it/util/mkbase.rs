@@ -232,7 +232,7 @@ impl Mkbase<'_> {
         let mut words = self.wrapper.iter().chain([&program]).chain(&self.arguments);
         let mut command = Command::new(words.next().expect("there is a program"));
         command.args(words).current_dir(self.place.path()).stdin(Stdio::null());
-        for name in ["SOURCE_DATE_EPOCH", "NO_COLOR", "MKBASE_CACHE", "http_proxy", "https_proxy"] {
+        for name in ["SOURCE_DATE_EPOCH", "NO_COLOR", "MKBASE_CACHE", "NETRC", "http_proxy", "https_proxy"] {
             command.env_remove(name);
         }
         command.envs(self.env.iter().map(|(k, v)| (k, v)));

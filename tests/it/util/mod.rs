@@ -8,6 +8,7 @@ pub mod lab;
 pub mod mkbase;
 pub mod repo;
 pub mod server;
+pub mod tls;
 pub mod tree;
 
 /// SHA-256 in lower-case hexadecimal.

@@ -81,9 +81,14 @@ impl<'a> Repo<'a> {
 
     /// Puts everything on the server.
     pub fn publish(&self, server: &Server) {
+        self.publish_at(server, "");
+    }
+
+    /// The same below a folder.
+    pub fn publish_at(&self, server: &Server, base: &str) {
         let compressed = xz(&self.index);
         let release = self.release(&compressed);
-        let folder = format!("/dists/{}", self.suite);
+        let folder = format!("{base}/dists/{}", self.suite);
         match self.signing {
             Signing::Inline => server.put(format!("{folder}/InRelease"), self.key.sign_inline(&release).into_bytes()),
             Signing::Detached => {
@@ -95,7 +100,7 @@ impl<'a> Repo<'a> {
                 server.put(format!("{folder}/Release"), release.into_bytes());
             }
         }
-        let index = self.index_path();
+        let index = format!("{base}{}", self.index_path());
         let by_hash = index.trim_end_matches("Packages").to_string() + "by-hash/SHA256/";
         for (path, data) in [(index.clone(), &self.index), (format!("{index}.xz"), &compressed)] {
             if self.by_hash {
@@ -105,8 +110,24 @@ impl<'a> Repo<'a> {
             }
         }
         for deb in &self.debs {
-            server.put_body(format!("/{}", deb.path), deb.bytes.clone());
+            server.put_body(format!("{base}/{}", deb.path), deb.bytes.clone());
         }
+    }
+
+    /// The files of a flat repository of the same packages, by their names: the index beside the signed release file.
+    pub fn flat(&self) -> Vec<(String, Vec<u8>)> {
+        let release = format!(
+            "Origin: Test\nDate: {}\nSHA256:\n {} {} Packages\n",
+            rfc2822(self.date),
+            sha256(&self.index),
+            self.index.len()
+        );
+        let mut files = vec![
+            ("InRelease".to_string(), self.key.sign_inline(&release).into_bytes()),
+            ("Packages".to_string(), self.index.clone()),
+        ];
+        files.extend(self.debs.iter().map(|deb| (deb.path.clone(), deb.bytes.read())));
+        files
     }
 }
 

@@ -54,6 +54,8 @@ struct State {
     rules: Vec<Rule>,
     requests: Vec<Request>,
     connections: Vec<TcpStream>,
+    /// Who does not send this `Authorization` is refused.
+    authorization: Option<String>,
 }
 
 /// A request that came in.
@@ -62,6 +64,8 @@ pub struct Request {
     pub path: String,
     /// First byte of the range asked for.
     pub from: u64,
+    /// The value of the header `Authorization`.
+    pub authorization: Option<String>,
 }
 
 /// The server; it stops when dropped.
@@ -73,7 +77,12 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port on the loopback interface");
+        Server::on("127.0.0.1").expect("a port on the loopback interface")
+    }
+
+    /// On another address of the host; an error where it has none such.
+    pub fn on(host: &str) -> std::io::Result<Server> {
+        let listener = TcpListener::bind((host, 0))?;
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(Mutex::new(State::default()));
         let stopped = Arc::new(AtomicBool::new(false));
@@ -95,7 +104,17 @@ impl Server {
                 });
             }
         });
-        Server { address, state, stopped }
+        Ok(Server { address, state, stopped })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on only for who sends this `Authorization`.
+    pub fn require(&self, authorization: &str) {
+        lock(&self.state).authorization = Some(authorization.into());
     }
 
     /// Its address, without a slash at the end.
@@ -181,6 +200,8 @@ fn serve(stream: &TcpStream, state: &Mutex<State>, stop: &AtomicBool) -> std::io
             let mut state = lock(state);
             state.requests.push(request.clone());
             let fault = take_fault(&mut state.rules, &request.path);
+            let barred = state.authorization.is_some() && state.authorization != request.authorization;
+            let fault = if barred { Some(Fault::Status(401)) } else { fault };
             (state.files.get(&request.path).cloned(), fault)
         };
         match fault {
@@ -224,10 +245,16 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<(Request, b
     let head = words.next() == Some("HEAD");
     let path = words.next().unwrap_or_default().to_string();
     let mut from = 0;
+    let mut authorization = None;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
-            return Ok(Some((Request { path, from }, head)));
+            return Ok(Some((Request { path, from, authorization }, head)));
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("authorization")
+        {
+            authorization = Some(value.trim().to_string());
         }
         if let Some(range) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
             from = range.split('-').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0);

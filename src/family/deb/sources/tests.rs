@@ -31,13 +31,15 @@ fn repository(name: &str, url: &str, suite: &str) -> Repository {
     Repository {
         name: name.into(),
         url: url.into(),
-        build_url: "http://user:secret@build.example.org/debian".into(),
+        build_urls: vec!["http://user:secret@build.example.org/debian".into()],
         image_url: url.into(),
         suite: suite.into(),
         components: vec!["main".into()],
         keys: vec![key("archive.asc", &armoured("aGVsbG8="))],
         trusted: false,
         check_valid_until: true,
+        snapshot: None,
+        priority: None,
         build_only: false,
         image_key: KEYRING.into(),
     }

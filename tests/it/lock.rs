@@ -1,0 +1,489 @@
+//! The lock beside a recipe, builds without a network, and the cache.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use mkbase::lock::Lock;
+
+use crate::skip;
+use crate::util::deb::{Deb, Package};
+use crate::util::lab::Lab;
+use crate::util::mkbase::{Ended, Mkbase, Place};
+use crate::util::repo::Repo;
+use crate::util::server::{Fault, refused_url};
+use crate::util::{has_program, is_root, now, sha256};
+
+/// A repository of packages that are small and no system: good for everything up to the fetching.
+struct Case {
+    place: Place,
+    lab: Lab,
+    recipe: PathBuf,
+}
+
+/// `name version`, and what it depends on.
+fn packages(list: &[(&str, &str)]) -> Vec<Deb> {
+    list.iter()
+        .map(|(name, depends)| {
+            let (name, version) = name.split_once(' ').expect("a name and a version");
+            let package = Package::new(name).version(version);
+            if depends.is_empty() { package.build() } else { package.depends(depends).build() }
+        })
+        .collect()
+}
+
+impl Case {
+    /// With a recipe that asks for `a` and `c`.
+    fn new(list: &[(&str, &str)]) -> Case {
+        let place = Place::new().with_own_cache();
+        let lab = Lab::new(&packages(list));
+        let recipe = lab.recipe(&place, &["a", "c"], "");
+        Case { place, lab, recipe }
+    }
+
+    /// The repository changes: these packages, dated so many seconds ago.
+    fn publish(&self, list: &[(&str, &str)], age: i64) {
+        let mut repo = Repo::new(&self.lab.key, packages(list));
+        repo.date = now() - age;
+        repo.publish(&self.lab.server);
+    }
+
+    fn run(&self, command: &str, more: &[&str]) -> Ended {
+        self.command(command, more).run()
+    }
+
+    fn command(&self, command: &str, more: &[&str]) -> Mkbase<'_> {
+        let recipe = self.recipe.to_str().expect("text");
+        let output = self.place.out("image");
+        let mut words = vec![command, recipe];
+        if command == "build" {
+            words.extend(["--compress", "none", "-o", output.to_str().expect("text")]);
+        }
+        words.extend(more);
+        self.place.mkbase(words)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.place.path().join("lab.lock")
+    }
+
+    fn lock_text(&self) -> String {
+        std::fs::read_to_string(self.lock_path()).expect("the lock")
+    }
+
+    /// `name version` of all packages.
+    fn locked(&self) -> Vec<String> {
+        let lock = Lock::parse(&self.lock_text(), "lab.lock").expect("a lock");
+        lock.packages.iter().map(|p| format!("{} {}", p.name, p.version)).collect()
+    }
+
+    /// Puts more TOML at the end of the recipe.
+    fn change_recipe(&self, more: &str) {
+        let text = std::fs::read_to_string(&self.recipe).expect("the recipe");
+        self.place.write("lab.toml", text + more);
+    }
+
+    fn requests(&self) -> usize {
+        self.lab.server.requests().len()
+    }
+
+    /// The cache's file of a package.
+    fn entry(&self, name: &str) -> PathBuf {
+        let lock = Lock::parse(&self.lock_text(), "lab.lock").expect("a lock");
+        let hash = &lock.packages.iter().find(|p| p.name == name).expect("it is locked").sha256;
+        self.place.cache().join("sha256").join(&hash[..2]).join(hash)
+    }
+}
+
+const FIRST: &[(&str, &str)] = &[("a 1.0", "b"), ("b 1.0", ""), ("c 1.0", "")];
+const SECOND: &[(&str, &str)] = &[("a 1.1", "b (>= 1.1)"), ("b 1.1", ""), ("c 1.1", ""), ("d 1.0", "")];
+
+#[test]
+fn a_lock_is_written_beside_the_recipe_and_left_alone() {
+    let case = Case::new(FIRST);
+    let ended = case.run("lock", &[]).success();
+    assert_eq!(ended.stdout(), "", "all of it is new");
+    assert_eq!(case.locked(), ["a 1.0", "b 1.0", "c 1.0"]);
+    let text = case.lock_text();
+    assert_eq!(text.lines().filter(|line| line.contains("pool/")).count(), 3, "one package a line:\n{text}");
+    assert_eq!(case.lab.server.count("/pool/"), 0, "no package is fetched");
+
+    // It fits: nobody is asked, whatever the repository has now.
+    case.publish(SECOND, 60);
+    let asked = case.requests();
+    let ended = case.run("lock", &[]).success();
+    assert!(ended.stderr.contains("fits"), "{}", ended.stderr);
+    assert_eq!((case.requests(), case.lock_text()), (asked, text));
+
+    let other = case.place.path().join("sub/other.lock");
+    std::fs::create_dir(other.parent().expect("it has one")).expect("a folder");
+    case.run("lock", &["-o", other.to_str().expect("text")]).success();
+    let printed = case.run("lock", &["-o", "-"]).success();
+    assert_eq!(printed.stdout(), std::fs::read_to_string(&other).expect("the other lock"));
+    assert!(printed.stdout().contains("pool/a_1.1"), "{}", printed.stdout());
+    assert_eq!(case.locked(), ["a 1.0", "b 1.0", "c 1.0"], "the first is as it was");
+    case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn an_update_renews_all_or_what_is_named() {
+    let case = Case::new(FIRST);
+    case.run("lock", &["--update"]).success();
+    // With other dates alone nothing changes.
+    let text = case.lock_text();
+    case.publish(FIRST, 1800);
+    let ended = case.run("lock", &["--update"]).success();
+    assert!(ended.stdout.is_empty() && ended.stderr.contains("up to date"), "{}{}", ended.stdout(), ended.stderr);
+    assert_eq!(case.lock_text(), text);
+
+    let both = [FIRST, SECOND].concat();
+    case.publish(&both, 1700);
+    let ended = case.run("lock", &["--update", "c"]).success();
+    assert_eq!(ended.stdout(), "upgraded c 1.0 -> 1.1\n");
+    assert_eq!(case.locked(), ["a 1.0", "b 1.0", "c 1.1"]);
+    // What the new one needs comes along.
+    let ended = case.run("lock", &["--update", "a"]).success();
+    assert_eq!(ended.stdout(), "upgraded a 1.0 -> 1.1\nupgraded b 1.0 -> 1.1\n");
+
+    // What goes and what comes.
+    case.publish(&[("a 1.2", "e"), ("b 1.1", ""), ("c 1.0", ""), ("e 2.0", "")], 1600);
+    let ended = case.run("lock", &["--update"]).success();
+    assert_eq!(ended.stdout(), "upgraded a 1.1 -> 1.2\nremoved b 1.1\ndowngraded c 1.1 -> 1.0\nadded e 2.0\n");
+
+    let ended = case.run("lock", &["--update", "aa"]);
+    assert!(ended.stdout.is_empty());
+    ended.fails(2, &["no package 'aa'", "did you mean 'a'?"]);
+    case.run("lock", &["a"]).fails(2, &["one argument too many", "--update"]);
+    case.run("lock", &["--update", "-o", "-"]).fails(2, &["-o -"]);
+    let other = case.place.path().join("other.lock");
+    case.run("lock", &["--update", "a", "-o", other.to_str().expect("text")]).fails(2, &["no lock", "other.lock"]);
+    assert!(!other.exists());
+    case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn a_changed_recipe_keeps_the_versions_of_the_lock() {
+    let case = Case::new(FIRST);
+    case.run("lock", &[]).success();
+    case.publish(&[FIRST, SECOND].concat(), 60);
+    let text = std::fs::read_to_string(&case.recipe).expect("the recipe");
+    case.place.write("lab.toml", text.replace("\"c\"", "\"c\", \"d\""));
+    assert_eq!(case.run("lock", &[]).success().stdout(), "added d 1.0\n");
+    assert_eq!(case.locked(), ["a 1.0", "b 1.0", "c 1.0", "d 1.0"]);
+
+    // Versions that the repository has no more cannot stay.
+    case.publish(SECOND, 50);
+    case.change_recipe("[system]\ndocs = true\n");
+    let ended = case.run("lock", &[]).success();
+    assert_eq!(ended.stdout(), "upgraded a 1.0 -> 1.1\nupgraded b 1.0 -> 1.1\nupgraded c 1.0 -> 1.1\n");
+
+    // The lock of something else is not replaced by accident.
+    let text = case.lock_text();
+    let foreign = text.replace("release = \"lab\"", "release = \"other\"");
+    assert_ne!(foreign, text);
+    case.place.write("lab.lock", &foreign);
+    case.run("lock", &[]).fails(2, &["it is of other", "-o", "--update"]);
+    case.run("lock", &["--update", "a"]).fails(2, &["it is of other"]);
+    assert_eq!(case.lock_text(), foreign);
+    case.run("lock", &["--update"]).success();
+    assert_eq!(case.lock_text(), text);
+    case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn locked_refuses_everything_else() {
+    let case = Case::new(FIRST);
+    for command in [&["build", "--locked"][..], &["build", "--offline"], &["fetch"]] {
+        case.run(command[0], &command[1..]).fails(2, &["there is no lock", "lab.lock", "mkbase lock"]);
+    }
+    case.run("lock", &[]).success();
+    case.publish(SECOND, 60);
+    case.run("fetch", &[]).success();
+    assert_eq!(case.lab.server.count("_1.1_"), 0, "the locked versions are fetched");
+    // These packages are no system, so that the build gets no further than to install them.
+    let ended = case.run("build", &["--locked"]).fails(1, &["Locked", "lab.lock", "installing the packages"]);
+    assert!(!ended.stderr.contains("Resolving"), "{}", ended.stderr);
+
+    case.change_recipe("[system]\ndocs = true\n");
+    let asked = case.requests();
+    for command in [&["build", "--locked"][..], &["build", "--offline"], &["fetch"], &["build", "--lock", "lab.lock"]] {
+        case.run(command[0], &command[1..]).fails(2, &["lab.lock does not fit", "the recipe or its options"]);
+    }
+    assert_eq!(case.requests(), asked, "nobody was asked");
+
+    // Without the flag: a warning, and the newest packages. The lock stays as it is.
+    let text = case.lock_text();
+    let ended = case.run("build", &[]).fails(1, &["warning", "lab.lock is not used", "mkbase lock", "Resolving"]);
+    assert!(ended.stderr.contains("installing the packages"), "{}", ended.stderr);
+    assert!(case.lab.server.count("_1.1_") >= 3);
+    assert_eq!(case.lock_text(), text);
+
+    case.place.write("lab.lock", "<<<<<<< HEAD\n");
+    for command in ["build", "lock", "fetch"] {
+        case.run(command, &[]).fails(2, &["reading the lock", "lab.lock"]);
+    }
+    case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn each_variant_has_a_lock_of_its_own() {
+    let place = Place::new().with_own_cache();
+    let lab = Lab::new(&packages(SECOND));
+    let recipe = lab.recipe(&place, &["a"], "[variant.big]\npackages.include = [\"d\"]");
+    let case = Case { place, lab, recipe };
+    case.run("lock", &[]).success();
+    case.run("build", &["--locked", "--variant", "big"]).fails(2, &["lab.lock does not fit", "big"]);
+    case.run("build", &["--variant", "big"]).fails(1, &["warning", "lab.lock is not used: it is of lab", "big"]);
+    case.run("lock", &["--variant", "big"]).fails(2, &["big", "-o", "--update"]);
+    case.run("lock", &["--variant", "big", "-o", "big.lock"]).success();
+    case.run("build", &["--variant", "big", "--lock", "big.lock"]).fails(1, &["installing the packages"]);
+    case.run("build", &["--locked"]).fails(1, &["installing the packages"]);
+}
+
+#[test]
+fn a_build_can_renew_the_lock() {
+    let case = Case::new(FIRST);
+    case.run("lock", &[]).success();
+    case.publish(&[FIRST, SECOND].concat(), 60);
+    let ended = case.run("build", &["--update", "c"]).fails(1, &["installing the packages"]);
+    assert_eq!(ended.stdout(), "upgraded c 1.0 -> 1.1\n");
+    assert_eq!(case.locked(), ["a 1.0", "b 1.0", "c 1.1"]);
+    let ended = case.run("build", &["--update", "-o", "-"]);
+    assert_eq!(ended.code, Some(2), "-o is given twice");
+    let recipe = case.recipe.to_str().expect("text");
+    let ended = case.place.mkbase(["build", recipe, "--update", "-o", "-"]).run();
+    assert!(ended.stdout.is_empty(), "standard output is the image's");
+    ended.fails(1, &["upgraded a 1.0 -> 1.1"]);
+    case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn an_older_index_is_refused() {
+    let case = Case::new(FIRST);
+    case.publish(SECOND, 600);
+    case.run("lock", &[]).success();
+    let text = case.lock_text();
+    case.publish(FIRST, 1200);
+    for more in [&["--update"][..], &["--update", "c"]] {
+        case.run("lock", more).fails(1, &["the index of the repository 'main'", "--allow-rollback"]);
+        assert_eq!(case.lock_text(), text);
+    }
+    // A build that takes the newest packages, because the recipe has changed, is not led back either.
+    case.change_recipe("[system]\ndocs = true\n");
+    case.run("lock", &[]).fails(1, &["--allow-rollback"]);
+    case.run("build", &[]).fails(1, &["--allow-rollback"]);
+    case.run("build", &["--allow-rollback"]).fails(1, &["installing the packages"]);
+    let ended = case.run("lock", &["--update", "--allow-rollback"]).success();
+    assert_eq!(ended.stdout(), "downgraded a 1.1 -> 1.0\ndowngraded b 1.1 -> 1.0\ndowngraded c 1.1 -> 1.0\n");
+    case.place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn a_changed_package_file_does_not_fit() {
+    let case = Case::new(FIRST);
+    case.place.write("agent.deb", Package::new("agent").bytes());
+    let text = std::fs::read_to_string(&case.recipe).expect("the recipe");
+    case.place.write("lab.toml", text.replace("[packages]", "[packages]\nfiles = [\"agent.deb\"]"));
+    case.run("lock", &[]).success();
+    case.run("fetch", &[]).success();
+    case.place.write("agent.deb", Package::new("agent").version("1.1").bytes());
+    case.run("build", &["--locked"]).fails(2, &["agent.deb"]);
+    assert_eq!(case.run("lock", &[]).success().stdout(), "upgraded agent 1.0 -> 1.1\n");
+    case.run("build", &["--locked"]).fails(1, &["installing the packages"]);
+}
+
+/// A build in a network namespace that has no interface but a loopback one that is down.
+#[test]
+fn offline_builds_without_a_network() {
+    if !is_root() || !has_program("unshare") {
+        skip!("offline_builds_without_a_network: needs root and unshare");
+    }
+    let place = Place::new().with_own_cache();
+    let lab = Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &[], "");
+    // A key that the recipe has by address only.
+    lab.server.put("/key.asc", lab.key.public().into_bytes());
+    let text = std::fs::read_to_string(&recipe).expect("the recipe");
+    let by_address =
+        format!("key = {{ url = \"{}/key.asc\", fingerprint = \"{}\" }}", lab.server.url(), lab.key.fingerprint());
+    place.write("lab.toml", text.replace("key = \"lab.asc\"", &by_address));
+    let recipe = recipe.to_str().expect("text");
+    let alone = ["unshare", "--net"];
+
+    place.build(recipe, "online", &[]).run().success();
+    place.mkbase(["lock", recipe]).run().success();
+    let fresh = place.path().join("fresh");
+    let with_fresh_cache = |words: &[&str]| {
+        let cache = ["--cache", fresh.to_str().expect("text")];
+        place.mkbase(words.iter().chain(&cache))
+    };
+    let image = place.out("image");
+    let build = ["build", recipe, "--offline", "--compress", "none", "-o", image.to_str().expect("text")];
+
+    // Nothing is there yet: it says what is missing, first the key, then the packages.
+    with_fresh_cache(&build).through(alone).run().fails(1, &["key.asc", "mkbase fetch"]);
+    with_fresh_cache(&["fetch", recipe]).run().success();
+    let hash = |name: &str| {
+        let lock = Lock::parse(&std::fs::read_to_string(place.path().join("lab.lock")).expect("the lock"), "lab.lock");
+        lock.expect("a lock").packages.into_iter().find(|p| p.name == name).expect("it is locked").sha256
+    };
+    let entry = |name: &str| fresh.join("sha256").join(&hash(name)[..2]).join(hash(name));
+    for name in ["dash", "grep"] {
+        std::fs::remove_file(entry(name)).expect("it was fetched");
+    }
+    let asked = lab.server.requests().len();
+    let ended = with_fresh_cache(&build).run().fails(1, &["dash ", "grep ", "mkbase fetch"]);
+    assert!(!ended.stderr.contains("libc6 "), "only what is missing:\n{}", ended.stderr);
+    assert_eq!(lab.server.requests().len(), asked, "nobody is asked, though the network is there");
+    with_fresh_cache(&["fetch", recipe]).run().success();
+
+    let asked = lab.server.requests().len();
+    with_fresh_cache(&build).through(alone).run().success();
+    assert_eq!(lab.server.requests().len(), asked);
+    let digest = |name: &str| sha256(&std::fs::read(place.out(name).join("rootfs.tar")).expect("the image"));
+    assert_eq!(digest("image"), digest("online"));
+    // That the namespace is what it is said to be.
+    with_fresh_cache(&["fetch", recipe]).through(alone).run().fails(1, &["key.asc"]);
+    place.assert_nothing_left(&["image", "online"]);
+}
+
+#[test]
+fn two_builds_at_once_share_a_cache() {
+    let place = Place::new().with_own_cache();
+    let lab = Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &[], "");
+    place.mkbase(["lock", recipe.to_str().expect("text")]).run().success();
+    // Slow enough that both are at it at the same time, whatever the host is doing.
+    lab.server.fault("/pool/", Fault::Slow(Duration::from_millis(100)));
+    let mut builds = [place.build(&recipe, "one", &["--locked"]), place.build(&recipe, "two", &["--locked"])]
+        .map(|build| build.start());
+    for build in &mut builds {
+        assert!(build.wait_for("Locked"));
+    }
+    for build in builds {
+        build.end().success();
+    }
+    let digest = |name: &str| sha256(&std::fs::read(place.out(name).join("rootfs.tar")).expect("the image"));
+    assert_eq!(digest("one"), digest("two"));
+    let packages = lab.server.paths().iter().filter(|path| path.starts_with("/pool/")).count();
+    assert!(lab.server.count("/pool/") > packages, "both fetched: {} requests", lab.server.count("/pool/"));
+    let halves = place.cache().join("sha256/tmp");
+    assert_eq!(halves.read_dir().expect("it was used").count(), 0, "no half files are left");
+    for (path, content) in entries(place.cache()) {
+        assert_eq!(path.file_name().expect("a name").to_str(), Some(sha256(&content).as_str()));
+    }
+    place.assert_nothing_left(&["one", "two"]);
+}
+
+/// The entries of a cache and what is in them.
+fn entries(cache: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let folders = std::fs::read_dir(cache.join("sha256")).expect("a cache").flatten().map(|folder| folder.path());
+    let files = folders.filter(|f| f.is_dir()).flat_map(|f| std::fs::read_dir(f).expect("a folder").flatten());
+    files.map(|file| (file.path(), std::fs::read(file.path()).expect("an entry"))).collect()
+}
+
+#[test]
+fn a_damaged_entry_is_noticed_and_fetched_again() {
+    let case = Case::new(FIRST);
+    case.run("lock", &[]).success();
+    case.run("fetch", &[]).success();
+    let entry = case.entry("b");
+    let right = std::fs::read(&entry).expect("it was fetched");
+    let mut flipped = right.clone();
+    flipped[right.len() / 2] ^= 1;
+    for (times, damage) in [(2, flipped.as_slice()), (3, &right[..10]), (4, b"")] {
+        std::fs::write(&entry, damage).expect("damages");
+        case.run("build", &["--offline"]).fails(1, &["b 1.0", "it is damaged", "mkbase fetch"]);
+        let ended = case.run("fetch", &[]).success();
+        assert!(ended.stderr.contains("warning") && ended.stderr.contains("b 1.0"), "{}", ended.stderr);
+        assert_eq!(std::fs::read(&entry).expect("it is there"), right);
+        assert_eq!((case.lab.server.count("/b_1.0"), case.lab.server.count("/a_1.0")), (times, 1));
+    }
+    let quiet = case.run("fetch", &[]).success();
+    assert!(!quiet.stderr.contains("damaged"), "{}", quiet.stderr);
+
+    // A mirror that is as damaged does not get into the cache.
+    std::fs::write(&entry, &flipped).expect("damages");
+    case.lab.server.change("/pool/b_1.0_amd64.deb".replace("amd64", crate::util::deb_arch()).as_str(), |bytes| {
+        bytes.clone_from(&flipped);
+    });
+    case.run("fetch", &[]).fails(1, &["b 1.0", "SHA-256"]);
+}
+
+#[test]
+fn the_cache_can_be_looked_at_and_pruned() {
+    let case = Case::new(FIRST);
+    let cache = |words: &[&str]| case.place.mkbase([&["cache"], words].concat()).run();
+    let info = cache(&["info"]).success();
+    assert!(info.stdout().contains("entries  0\nbytes    0 (0 B)\noldest   -\n"), "{}", info.stdout());
+    case.run("lock", &[]).success();
+    case.run("fetch", &[]).success();
+    let info = cache(&["info"]).success();
+    // The packages and the index.
+    assert!(info.stdout().contains("entries  4\n"), "{}", info.stdout());
+    assert!(info.stdout().contains(case.place.cache().to_str().expect("text")), "{}", info.stdout());
+
+    let old = |name: &str, days: u64| {
+        let time = SystemTime::now() - Duration::from_secs(days * 86_400);
+        let file = std::fs::File::options().write(true).open(case.entry(name)).expect("it is there");
+        file.set_modified(time).expect("sets the time");
+    };
+    let unknown = case.entry("a").with_file_name("notes");
+    std::fs::write(&unknown, "mine").expect("writes");
+    old("a", 31);
+    old("b", 29);
+    let pruned = cache(&["prune"]).success();
+    assert!(pruned.stdout().starts_with("removed 1 entry ("), "{}", pruned.stdout());
+    assert!(pruned.stdout().contains("3 entries"), "{}", pruned.stdout());
+    assert!(!case.entry("a").exists() && case.entry("b").exists() && unknown.exists());
+
+    // What a build uses is not old any more, and what went is fetched again.
+    case.run("fetch", &[]).success();
+    assert_eq!((case.lab.server.count("/a_1.0"), case.lab.server.count("/b_1.0")), (2, 1));
+    assert!(cache(&["prune", "--older-than", "1d"]).success().stdout().starts_with("removed 0 entries"));
+    old("c", 2);
+    let size = case.entry("a").metadata().expect("it is there").len() * 3;
+    cache(&["prune", "--max-size", &size.to_string()]).success();
+    assert!(!case.entry("c").exists() && case.entry("a").exists());
+    cache(&["prune", "--max-size", "0"]).success();
+    assert!(!case.entry("a").exists() && unknown.exists());
+    cache(&["prune", "--max-size", "much"]).fails(2, &["max-size", "5G"]);
+    cache(&["prune", "--older-than", "30"]).fails(2, &["older-than", "30d"]);
+}
+
+/// Pruning everything while builds run: they find what they need, or fetch it again.
+#[test]
+fn pruning_beside_builds() {
+    let case = Case::new(FIRST);
+    case.run("lock", &[]).success();
+    case.run("fetch", &[]).success();
+    let a = std::fs::File::options().write(true).open(case.entry("a")).expect("it is there");
+    a.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400)).expect("sets the time");
+    std::fs::remove_file(case.entry("c")).expect("it is there");
+    case.lab.server.fault_times("/c_1.0", Fault::Slow(Duration::from_secs(3)), 1);
+    let mut fetching = case.command("fetch", &["-v"]).start();
+    assert!(fetching.wait_for("Locked"), "it holds the cache");
+    let pruned = case.place.mkbase(["cache", "prune", "--older-than", "0s"]).run().success();
+    assert!(pruned.stderr.contains("that a build may be using"), "{}", pruned.stderr);
+    assert!(case.entry("b").exists(), "it was used lately");
+    fetching.end().success();
+    for name in ["b", "c"] {
+        assert!(case.entry(name).exists(), "{name}");
+    }
+    case.run("fetch", &[]).success();
+    assert!(case.entry("a").exists());
+    let pruned = case.place.mkbase(["cache", "prune", "--older-than", "0s"]).run().success();
+    assert!(pruned.stdout().contains("0 entries (0 B) left"), "{}", pruned.stdout());
+}
+
+#[test]
+fn a_lock_of_a_built_in_recipe_is_in_the_current_folder() {
+    let place = Place::new().with_own_cache();
+    let nobody = refused_url();
+    let mirrors = ["main", "updates", "security"].map(|name| format!("--mirror={name}={nobody}"));
+    let words = |command: &'static str| [&[command, "debian"][..], &mirrors.each_ref().map(String::as_str)].concat();
+    place.mkbase(words("lock")).run().fails(1, &[nobody.trim_start_matches("http://")]);
+    place.mkbase(words("fetch")).run().fails(2, &["there is no lock debian.lock"]);
+    place.write("debian.lock", "version = 99\n");
+    place.mkbase(words("fetch")).run().fails(2, &["debian.lock"]);
+    place.assert_nothing_left(&[]);
+}
