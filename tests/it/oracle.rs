@@ -185,7 +185,6 @@ fn minbase(suite: &'static Suite) {
     let ours = side.mkbase("awkward", AWKWARD);
     let awkward = differences(&ours, &theirs);
     let faults = faults(&ours, &theirs, &[suite.more, AWKWARD].concat());
-    side.forget();
     assert!(
         base.is_empty() && awkward.is_empty() && faults.is_empty(),
         "differences from debootstrap's tree (- theirs, + ours):\n{base}\nand after apt-get install:\n{awkward}\nand\n{faults}"
@@ -200,7 +199,6 @@ fn buildd(suite: &'static Suite) {
     let theirs = side.debootstrap("buildd");
     let ours = side.mkbase("buildd", &["build-essential"]);
     let report = differences(&ours, &theirs);
-    side.forget();
     assert!(report.is_empty(), "differences from debootstrap's tree (- theirs, + ours):\n{report}");
 }
 
@@ -215,13 +213,6 @@ impl Sides {
     fn new(suite: &'static Suite) -> Sides {
         let lab = Lab::with(&suite.seed().debs, |repo| repo.suite = suite.name);
         Sides { suite, place: Place::new(), lab }
-    }
-
-    fn forget(self) {
-        if std::env::var_os("KEEP").is_some() {
-            eprintln!("KEPT {:?}", self.place.path());
-            std::mem::forget(self);
-        }
     }
 
     fn debootstrap(&self, variant: &str) -> PathBuf {
@@ -291,12 +282,11 @@ fn faults(ours: &Path, theirs: &Path, include: &[&str]) -> String {
         in_tree(tree, "apt-mark showmanual", &[]).lines().map(str::to_string).collect()
     };
     let (ours_manual, theirs_manual) = (manual(ours), manual(theirs));
-    let mut asked: BTreeSet<String> =
-        in_tree(ours, "dpkg-query -Wf '${Essential} ${Priority} ${Package}\\n'", &[])
-            .lines()
-            .filter(|line| line.starts_with("yes ") || line.contains(" required "))
-            .filter_map(|line| line.rsplit(' ').next().map(str::to_string))
-            .collect();
+    let mut asked: BTreeSet<String> = in_tree(ours, "dpkg-query -Wf '${Essential} ${Priority} ${Package}\\n'", &[])
+        .lines()
+        .filter(|line| line.starts_with("yes ") || line.contains(" required "))
+        .filter_map(|line| line.rsplit(' ').next().map(str::to_string))
+        .collect();
     asked.extend(include.iter().chain(&["apt"]).map(|name| name.to_string()));
     for name in ours_manual.symmetric_difference(&asked) {
         writeln!(report, "apt-mark showmanual: {name}").expect("a string takes it");
