@@ -185,7 +185,6 @@ fn minbase(suite: &'static Suite) {
     let ours = side.mkbase("awkward", AWKWARD);
     let awkward = differences(&ours, &theirs);
     let faults = faults(&ours, &theirs, &[suite.more, AWKWARD].concat());
-    side.forget();
     assert!(
         base.is_empty() && awkward.is_empty() && faults.is_empty(),
         "differences from debootstrap's tree (- theirs, + ours):\n{base}\nand after apt-get install:\n{awkward}\nand\n{faults}"
@@ -200,7 +199,6 @@ fn buildd(suite: &'static Suite) {
     let theirs = side.debootstrap("buildd");
     let ours = side.mkbase("buildd", &["build-essential"]);
     let report = differences(&ours, &theirs);
-    side.forget();
     assert!(report.is_empty(), "differences from debootstrap's tree (- theirs, + ours):\n{report}");
 }
 
@@ -215,13 +213,6 @@ impl Sides {
     fn new(suite: &'static Suite) -> Sides {
         let lab = Lab::with(&suite.seed().debs, |repo| repo.suite = suite.name);
         Sides { suite, place: Place::new(), lab }
-    }
-
-    fn forget(self) {
-        if std::env::var_os("KEEP").is_some() {
-            eprintln!("KEPT {:?}", self.place.path());
-            std::mem::forget(self);
-        }
     }
 
     fn debootstrap(&self, variant: &str) -> PathBuf {
