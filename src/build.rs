@@ -94,7 +94,7 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
         jobs: options.jobs,
         time_limit: options.time_limit,
     };
-    let tree = context.work.path().join(TREE);
+    let tree = context.work.tree();
     let result = stages(plan, options, family.as_ref(), &context, output);
     // Ctrl-C on a terminal reaches the commands of a stage as well: that one of them failed is not what happened.
     let result = result.map_err(|error| interrupt::check().map_or_else(anyhow::Error::from, |()| error));
@@ -107,9 +107,6 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     closed?;
     Ok(outcome)
 }
-
-/// The tree's folder in the work folder.
-const TREE: &str = "rootfs";
 
 /// The stages, one after the other; each takes the value of the one before.
 fn stages(
@@ -280,7 +277,7 @@ fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
 
 /// The empty folder that becomes the image, with the mode every root folder has.
 fn make_root(context: &Context) -> Result<Root> {
-    let path = context.work.path().join(TREE);
+    let path = context.work.tree();
     std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
     let root = Root::open(path)?;
     root.chmod("/", 0o755)?;

@@ -21,6 +21,7 @@ pub mod hash;
 pub mod interrupt;
 pub mod lock;
 pub mod pack;
+pub mod parallel;
 pub mod plan;
 pub mod recipe;
 pub mod root;

@@ -123,3 +123,49 @@ pub struct Script {
     /// Extra environment.
     pub env: BTreeMap<String, String>,
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A plan of trixie for amd64 with nothing in it.
+    pub fn plan() -> Plan {
+        Plan {
+            name: "test".into(),
+            family: FamilyKind::Deb,
+            release: "trixie".into(),
+            arch: crate::arch::from_name("amd64").expect("a known architecture"),
+            variant: "minbase".into(),
+            repositories: Vec::new(),
+            packages: Packages::default(),
+            system: System::default(),
+            users: Vec::new(),
+            files: Vec::new(),
+            scripts: Vec::new(),
+            clean_skip: Vec::new(),
+            check_skip: Vec::new(),
+            image: Image::default(),
+            epoch: None,
+            digest: "11".repeat(32),
+        }
+    }
+
+    /// A repository without keys, whose packages come from a mirror with a password.
+    pub fn repository(name: &str, url: &str, suite: &str) -> Repository {
+        Repository {
+            name: name.into(),
+            url: url.into(),
+            build_urls: vec!["http://user:secret@build.example.org/debian".into()],
+            image_url: url.into(),
+            suite: suite.into(),
+            components: vec!["main".into()],
+            keys: Vec::new(),
+            trusted: false,
+            check_valid_until: true,
+            snapshot: None,
+            priority: None,
+            build_only: false,
+            image_key: String::new(),
+        }
+    }
+}

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags};
 
 /// Files of configuration and databases that are read whole are never larger than this; a larger one is an attack.
@@ -305,22 +305,42 @@ impl Root {
 
     /// The names in a folder, sorted. An absent folder is empty.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> Result<Vec<std::ffi::OsString>> {
-        let path = path.as_ref();
+        Ok(self.list(path.as_ref(), |_, _| Ok(()))?.into_iter().map(|(name, ())| name).collect())
+    }
+
+    /// The names in a folder, sorted, each with what `look` finds at it. An absent folder is empty.
+    fn list<T>(
+        &self,
+        path: &Path,
+        look: impl Fn(BorrowedFd<'_>, &OsStr) -> nix::Result<T>,
+    ) -> Result<Vec<(std::ffi::OsString, T)>> {
         let context = || format!("reading the folder {}", self.show(path));
         let fd = match self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(context),
         };
+        let mut dir = nix::dir::Dir::from_fd(fd).with_context(context)?;
         let mut names = Vec::new();
-        for entry in nix::dir::Dir::from_fd(fd).with_context(context)?.iter() {
+        for entry in dir.iter() {
             let name = entry.with_context(context)?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 names.push(std::ffi::OsString::from_vec(name));
             }
         }
         names.sort();
-        Ok(names)
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names {
+            match look(dir.as_fd(), &name) {
+                Ok(found) => entries.push((name, found)),
+                // It is gone since its name was read.
+                Err(Errno::ENOENT) => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("looking at {}", self.show(&path.join(&name))));
+                }
+            }
+        }
+        Ok(entries)
     }
 
     /// Every entry below `path` (which is not itself given), parents first, siblings sorted by bytes. Links are
@@ -339,10 +359,11 @@ impl Root {
     }
 
     fn walk_into(&self, dir: &Path, device: libc::dev_t, entries: &mut Vec<Entry>) -> Result<()> {
-        let names = self.read_dir(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
-        for name in names {
+        let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        // One call for an entry; a handle of its own for each of a whole system's files would take three.
+        let found = self.list(here, |dir, name| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW))?;
+        for (name, stat) in found {
             let path = dir.join(name);
-            let Some(stat) = self.lstat(&path)? else { continue };
             let enter = kind(&stat) == Kind::Dir && stat.st_dev == device;
             entries.push(Entry { path: path.clone(), stat });
             if enter {

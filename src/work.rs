@@ -6,6 +6,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub const JANITOR_ARGUMENT: &str = "__janitor";
 const PREFIX: &str = "mkbase-";
 /// Held locked by the build that owns the folder.
 const LOCK: &str = "lock";
+/// `FS_TOPDIR_FL` of `<linux/fs.h>`.
+const TOP_OF_HIERARCHIES: libc::c_int = 0x0002_0000;
 /// How long the janitor tries again while processes of the sandbox are still dying and writing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,6 +50,7 @@ impl Work {
         usable(&parent)?;
         sweep(&parent, ui);
         let folder = make_folder(&parent)?;
+        spread(folder.path());
         let lock = lock(folder.path())?;
         let janitor = start_janitor()?;
         let work = Work { path: folder.keep(), janitor: Mutex::new(Some(janitor)), keep: false, _lock: lock };
@@ -57,6 +61,13 @@ impl Work {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where in it a tree of many files belongs: a folder that is not there yet. Its name is no other build's, as ext4
+    /// chooses the place on the disk by it.
+    pub fn tree(&self) -> PathBuf {
+        let own = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.path.join(format!("rootfs-{}", own.trim_start_matches(PREFIX)))
     }
 
     /// Another path that must not outlive the process if it dies: a staged output folder.
@@ -153,6 +164,34 @@ pub fn own_executable() -> Result<PathBuf> {
     } else {
         std::env::current_exe().context("finding the file of this program (is /proc mounted?)")
     }
+}
+
+/// Asks the file system to put the folders that will be made in this one far from each other and from others, as it
+/// does with the homes of users (chattr(1), attribute `T`).
+///
+/// ext4 does not use an inode again in the first minutes after its file was removed, and looks at each such inode
+/// whenever a file is made near it. Where builds follow one another, thousands of files were removed near any new
+/// folder of the temporary one, and making a tree there took twenty times as long. A file system that knows no such
+/// attribute does without.
+fn spread(folder: &Path) {
+    let Ok(folder) = File::open(folder) else { return };
+    if let Some(flags) = attributes(&folder) {
+        let flags = flags | TOP_OF_HIERARCHIES;
+        // SAFETY: the descriptor is open; the kernel reads one int, whatever the type in the call's number says.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::ioctl(folder.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags);
+        }
+    }
+}
+
+/// The attributes of chattr(1), ioctl_iflags(2); `None` where the file system has none.
+fn attributes(file: &File) -> Option<libc::c_int> {
+    let mut flags: libc::c_int = 0;
+    // SAFETY: the descriptor is open; the kernel writes one int, whatever the type in the call's number says.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
+    (result == 0).then_some(flags)
 }
 
 /// Refuses a temporary folder in which programs cannot run.
@@ -267,6 +306,22 @@ mod tests {
         });
         assert_eq!(taken, None, "another build's sweep took the folder of a living one");
         assert!(!dead.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn folders_are_spread_where_the_file_system_can() {
+        let folder = tempfile::tempdir().expect("a folder");
+        spread(folder.path());
+        let marked = |path: &Path| Some(attributes(&File::open(path).expect("open"))? & TOP_OF_HIERARCHIES != 0);
+        let is_ext4 = nix::sys::statfs::statfs(folder.path())
+            .is_ok_and(|s| s.filesystem_type() == nix::sys::statfs::EXT4_SUPER_MAGIC);
+        if is_ext4 {
+            assert_eq!(marked(folder.path()), Some(true));
+            let inside = folder.path().join("inside");
+            std::fs::create_dir(&inside).expect("made");
+            assert_eq!(marked(&inside), Some(false), "a tree's own folders belong together");
+        }
+        spread(&folder.path().join("absent"));
     }
 
     #[test]

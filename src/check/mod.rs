@@ -3,7 +3,7 @@
 //! What concerns leftovers asks the clean steps themselves what they would still change, so a check and a step can
 //! never disagree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{Faults, Interrupted, did_you_mean, usage};
 use crate::family::{Family, Owners};
 use crate::interrupt;
+use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::recipe::System;
 use crate::root::Root;
@@ -47,7 +48,7 @@ impl Check {
 }
 
 /// Runs a command in the tree, with these variables: [`in_sandbox`], but for tests.
-pub type Runner = dyn Fn(&Root, &[&str], &[(&str, &str)]) -> Result<Output>;
+pub type Runner = dyn Fn(&Root, &[&str], &[(&str, &str)]) -> Result<Output> + Sync;
 
 /// What a check looks at.
 pub struct Subject<'a> {
@@ -126,21 +127,31 @@ pub fn validate(skip: &[String], family: &dyn Family) -> Result<()> {
 /// Faults of one check that are shown without `-v`: enough to see what they have in common.
 const SHOWN: usize = 20;
 
-/// Runs every check that is not skipped, and gives the faults. A check that cannot be made is a fault too; only an interruption ends it early.
-pub fn run_checks(subject: &Subject<'_>, skip: &[String], ui: &Ui) -> Result<Vec<Fault>> {
+/// Runs every check that is not skipped on so many threads, and gives the faults in the order of the checks. A check
+/// that cannot be made is a fault too; only an interruption ends it early.
+pub fn run_checks(subject: &Subject<'_>, skip: &[String], jobs: usize, ui: &Ui) -> Result<Vec<Fault>> {
     validate(skip, subject.family)?;
-    let mut faults = Vec::new();
-    for check in checks(subject.family).into_iter().filter(|c| !c.is_skipped(skip)) {
+    let checks: Vec<&Check> = checks(subject.family).into_iter().filter(|c| !c.is_skipped(skip)).collect();
+    let mut turns: Vec<usize> = (0..checks.len()).collect();
+    // Those of the family first: they have its own programs look at every file, and take longest.
+    turns.sort_by_key(|i| !subject.family.checks().iter().any(|own| own.name == checks[*i].name));
+    let found = parallel(jobs, &turns, |i| {
         interrupt::check()?;
-        let messages = match (check.run)(subject) {
-            Ok(messages) => messages,
+        let messages = match (checks[i].run)(subject) {
             Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => return Err(error),
-            Err(error) => vec![format!("it could not be checked that {}: {error:#}", uncapitalised(check.sentence))],
+            Err(error) => {
+                vec![format!("it could not be checked that {}: {error:#}", uncapitalised(checks[i].sentence))]
+            }
+            Ok(messages) => messages,
         };
+        Ok((i, messages))
+    })?;
+    let mut faults = Vec::new();
+    for (i, messages) in found.into_iter().collect::<BTreeMap<_, _>>() {
         if messages.is_empty() {
-            ui.detail(format_args!("{}: {}", check.name, check.sentence));
+            ui.detail(format_args!("{}: {}", checks[i].name, checks[i].sentence));
         }
-        faults.extend(messages.into_iter().map(|message| Fault { check: check.name, message }));
+        faults.extend(messages.into_iter().map(|message| Fault { check: checks[i].name, message }));
     }
     Ok(faults)
 }
@@ -162,7 +173,7 @@ pub fn check(context: &Context, plan: &Plan, family: &dyn Family, root: &Root) -
         placed,
         clean_skip: plan.clean_skip.clone(),
     };
-    let faults = check_tree(&context.ui, family, root, &settings, &plan.check_skip)?;
+    let faults = check_tree(&context.ui, family, root, &settings, &plan.check_skip, context.jobs)?;
     show_faults(&context.ui, &faults);
     if !faults.is_empty() {
         return Err(Faults(faults.len()).into());
@@ -191,6 +202,7 @@ pub fn check_tree(
     root: &Root,
     settings: &Settings,
     skip: &[String],
+    jobs: usize,
 ) -> Result<Vec<Fault>> {
     clean::validate(&settings.clean_skip, family)?;
     let owners = family.owners(root).context("reading which package owns what")?;
@@ -204,7 +216,7 @@ pub fn check_tree(
         clean_skip: &settings.clean_skip,
         runner: &in_sandbox,
     };
-    run_checks(&subject, skip, ui)
+    run_checks(&subject, skip, jobs, ui)
 }
 
 /// A path for a message: as it is called in the image.
@@ -286,9 +298,9 @@ mod tests {
             runner: &|_, _, _| anyhow::bail!("no such program"),
         };
         let ui = Ui::new(Level::Quiet);
-        let faults = run_checks(&subject, &[], &ui).expect("it runs");
+        let faults = run_checks(&subject, &[], 2, &ui).expect("it runs");
         assert_eq!(faults.iter().map(|f| f.check).collect::<Vec<_>>(), ["shell/runs"]);
         assert!(faults[0].message.contains("no such program"), "{faults:?}");
-        assert_eq!(run_checks(&subject, &["shell".into()], &ui).expect("it runs"), []);
+        assert_eq!(run_checks(&subject, &["shell".into()], 1, &ui).expect("it runs"), []);
     }
 }

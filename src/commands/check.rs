@@ -51,7 +51,7 @@ fn tarball_of(folder: &Path) -> Result<PathBuf> {
 
 fn check_tarball(path: &Path, arguments: &CheckArgs, ui: &Ui) -> Result<Vec<Fault>> {
     let work = Work::new(ui)?;
-    let tree = work.path().join("rootfs");
+    let tree = work.tree();
     std::fs::create_dir(&tree).with_context(|| format!("making {}", tree.display()))?;
     let root = Root::open(&tree)?;
     let step = ui.step("Extracting");
@@ -74,7 +74,8 @@ fn look(root: &Root, arguments: &CheckArgs, ui: &Ui) -> Result<Vec<Fault>> {
     let (clean, check): (Vec<_>, Vec<_>) = arguments.skip.iter().cloned().partition(is_clean);
     settings.clean_skip.extend(clean);
     let step = ui.step("Checking");
-    let faults = check_tree(ui, family.as_ref(), root, &settings, &check)?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let faults = check_tree(ui, family.as_ref(), root, &settings, &check, jobs)?;
     step.done(format_args!("{} fault{}", faults.len(), if faults.len() == 1 { "" } else { "s" }));
     Ok(faults)
 }

@@ -9,32 +9,20 @@ use super::*;
 use crate::error::{Exit, exit_code};
 use crate::hash::sha256;
 use crate::lock::{LockedPackage, LockedRepository, Role, VERSION};
-use crate::plan::Packages;
-use crate::recipe::{self, FamilyKind, System};
+use crate::plan::testing;
+use crate::recipe::{self, FamilyKind};
 use crate::ui::Level;
 
 fn plan() -> Plan {
     Plan {
         name: "debian".into(),
-        family: FamilyKind::Deb,
-        release: "trixie".into(),
         arch: crate::arch::from_name("armhf").expect("a known architecture"),
-        variant: "minbase".into(),
-        repositories: Vec::new(),
-        packages: Packages::default(),
-        system: System::default(),
-        users: Vec::new(),
-        files: Vec::new(),
-        scripts: Vec::new(),
-        clean_skip: Vec::new(),
-        check_skip: Vec::new(),
         image: recipe::Image {
             cmd: vec!["bash".into()],
             env: BTreeMap::from([("LANG".into(), "C.UTF-8".into())]),
             ..recipe::Image::default()
         },
-        epoch: None,
-        digest: "11".repeat(32),
+        ..testing::plan()
     }
 }
 

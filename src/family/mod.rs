@@ -84,7 +84,7 @@ pub struct Owners {
 }
 
 /// What a package format does for the pipeline.
-pub trait Family {
+pub trait Family: Sync {
     /// Reads the signed indexes and decides on every package, going on from an older lock if there is one.
     fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock>;
 

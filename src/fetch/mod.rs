@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::interrupt;
 use download::Batch;
 use http::{Client, MAX_CONNECTIONS};
-use store::Store;
+use store::{HalfFiles, Incoming, Store};
 
 mod download;
 mod http;
@@ -148,6 +148,17 @@ impl Fetcher {
         paths.pop().context("the download gave no result")
     }
 
+    /// A file of known hash, if the cache has it and it is intact. Nothing is downloaded.
+    pub fn cached(&self, file: &Remote) -> Result<Option<PathBuf>> {
+        self.shared.store.intact(file, &|| Ok(interrupt::check()?))
+    }
+
+    /// Begins to put a file of known hash into the cache that is not downloaded but made here of one that was.
+    pub fn keep<'f>(&'f self, file: &'f Remote) -> Result<Keeping<'f>> {
+        let store = &self.shared.store;
+        Ok(Keeping { store, file, incoming: store.begin(file, &HalfFiles::default())? })
+    }
+
     /// Several files in parallel, in the order given. `progress` is told of bytes as they arrive (cached files: at
     /// once). The first failure stops the rest.
     pub fn fetch_all(&self, files: &[Remote], progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<PathBuf>> {
@@ -178,6 +189,29 @@ impl Fetcher {
             return Err(FetchError::Offline { missing: missing.collect() }.into());
         }
         Ok(paths.into_iter().flatten().collect())
+    }
+}
+
+/// A file on its way into the cache. Nothing of it stays unless it is finished.
+#[derive(Debug)]
+pub struct Keeping<'f> {
+    store: &'f Store,
+    file: &'f Remote,
+    incoming: Incoming,
+}
+
+impl Keeping<'_> {
+    /// Appends bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.store.write(&mut self.incoming, bytes)
+    }
+
+    /// Puts it in its place. It is an error if its hash is another one.
+    pub fn finish(self) -> Result<PathBuf> {
+        if self.incoming.digest() != self.file.sha256 {
+            bail!("{} does not match its SHA-256", self.file.name);
+        }
+        self.store.keep(self.incoming, &self.file.sha256)
     }
 }
 

@@ -124,6 +124,28 @@ fn damaged_cache_entry_is_fetched_again() {
 }
 
 #[test]
+fn what_was_made_here_is_kept_under_its_hash_and_nothing_else_is() {
+    let case = case();
+    let content = content();
+    let file = remote(&content, &[]);
+    assert!(case.fetcher.cached(&file).expect("no fault").is_none());
+    let keep = |content: &[u8]| -> Result<PathBuf> {
+        let mut keeping = case.fetcher.keep(&file)?;
+        content.chunks(1000).try_for_each(|chunk| keeping.write(chunk))?;
+        keeping.finish()
+    };
+    let error = keep(&content[1..]).expect_err("it is another file");
+    assert!(message(&error).contains("thing 1.0 (amd64) does not match"), "{error:#}");
+    drop(case.fetcher.keep(&file).expect("it begins"));
+    assert_eq!(case.entries(), 0);
+    let path = keep(&content).expect("it is the file");
+    assert_eq!(case.fetcher.cached(&file).expect("no fault"), Some(path.clone()));
+    assert_eq!(case.fetch(&file).expect("it needs no address"), content);
+    std::fs::write(path, "damaged").expect("written");
+    assert!(case.fetcher.cached(&file).expect("no fault").is_none());
+}
+
+#[test]
 fn faults_that_pass() {
     type Fault = fn(&Request) -> Reply;
     let faults: [(&str, Fault); 9] = [

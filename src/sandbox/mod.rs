@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -25,6 +26,9 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Where commands are looked for in the sandbox.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Held by a sandbox whose tree lacks folders that something is mounted on, as long as they are there for it.
+static MOUNT_POINTS: Mutex<()> = Mutex::new(());
 
 /// How a command in the sandbox ended.
 #[derive(Debug, Clone)]
@@ -155,11 +159,15 @@ impl<'a> Sandbox<'a> {
                 bail!("binding {} into the sandbox: only paths below /run can be bound", inside.display());
             }
         }
+        // Several sandboxes may run at once, but not beside one that takes its mount points away at its end.
+        let alone = MOUNT_POINTS.lock().unwrap_or_else(PoisonError::into_inner);
         let made = self.make_mount_points()?;
+        let alone = (!made.is_empty()).then_some(alone);
         let output = run::run(self, &self.command_line());
         for path in made.iter().rev() {
             self.root.remove_dir(path)?;
         }
+        drop(alone);
         output
     }
 

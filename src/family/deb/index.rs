@@ -95,8 +95,20 @@ pub struct Package<'a> {
 impl Index {
     /// Reads the file at `path`, which must be `size` bytes when unpacked if that is known. `origin` names it in errors.
     pub fn open(path: &Path, codec: Codec, size: Option<u64>, origin: &str, threads: usize) -> Result<Index> {
+        Index::open_and_copy(path, codec, size, origin, threads, |_| {})
+    }
+
+    /// The same; `copy` is given the unpacked text as it passes.
+    pub fn open_and_copy(
+        path: &Path,
+        codec: Codec,
+        size: Option<u64>,
+        origin: &str,
+        threads: usize,
+        copy: impl FnMut(&[u8]),
+    ) -> Result<Index> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        Index::read(BufReader::with_capacity(CHUNK, file), codec, size, origin, threads)
+        Index::read(BufReader::with_capacity(CHUNK, file), codec, size, origin, threads, copy)
     }
 
     fn read(
@@ -105,6 +117,7 @@ impl Index {
         size: Option<u64>,
         origin: &str,
         threads: usize,
+        mut copy: impl FnMut(&[u8]),
     ) -> Result<Index> {
         let limit = size.unwrap_or(MAX_INDEX);
         if limit > MAX_INDEX {
@@ -128,7 +141,10 @@ impl Index {
                 }
             });
             let mut parser = Parser::default();
-            let parsed = receiver.iter().try_for_each(|chunk| parser.feed(&chunk));
+            let parsed = receiver.iter().try_for_each(|chunk| {
+                copy(&chunk);
+                parser.feed(&chunk)
+            });
             drop(receiver);
             let total = unpacker.join().map_err(|_| anyhow!("the decompressing thread panicked"));
             let index = parsed.and_then(|()| {

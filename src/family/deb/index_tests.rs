@@ -6,7 +6,7 @@ const TEXT: &str = "Package: a\nVersion: 1\nArchitecture: amd64\nDescription: sh
                     X-Other: y\n z\nSHA256: 00\n\n\npackage: b\nVERSION: 2\nArchitecture: all\nEssential: yes\n";
 
 fn read(text: &[u8], size: Option<u64>) -> Result<Index> {
-    Index::read(BufReader::new(Cursor::new(text.to_vec())), Codec::None, size, "test", 1)
+    Index::read(BufReader::new(Cursor::new(text.to_vec())), Codec::None, size, "test", 1, |_| {})
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn an_empty_index_is_valid() {
 fn damage_in_the_compression_is_an_error() {
     let packed = zstd::encode_all(TEXT.as_bytes(), 1).expect("it compresses");
     let cut = BufReader::new(&packed[..packed.len() - 4]);
-    let error = Index::read(cut, Codec::Zstd, None, "test", 1).expect_err("it is cut");
+    let error = Index::read(cut, Codec::Zstd, None, "test", 1, |_| {}).expect_err("it is cut");
     assert!(format!("{error:#}").contains("unpacking"), "{error:#}");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Error, Result, bail};
 
 use super::index::Index;
-use super::release::Release;
+use super::release::{Listed, Release};
 use super::suite::{self, Wanted};
 use crate::codec::Codec;
 use crate::context::Context;
@@ -26,6 +26,9 @@ const MAX_SIGNATURE: u64 = 1 << 20;
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 /// How often a pause looks whether it is still wanted.
 const TICK: Duration = Duration::from_millis(50);
+
+/// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
+const KEPT_FROM: u64 = 1 << 20;
 
 /// A repository whose indexes were read.
 #[derive(Debug)]
@@ -179,10 +182,43 @@ fn is_not_found(error: &Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
-/// Fetches an index and reads it.
+/// Reads an index: its text as an earlier build unpacked it, or else the file that is fetched.
 fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: bool, wanted: &Wanted) -> Result<Index> {
+    let listed = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(_, listed)| listed);
+    let text = listed.map(|listed| remote(repository, base, by_hash, &wanted.path, listed));
+    if let Some(text) = &text
+        && let Some(path) = context.fetcher.cached(text)?
+    {
+        return Index::open(&path, Codec::None, Some(text.size), &text.name, context.jobs);
+    }
     let file = fetch_index(&context.fetcher, repository, base, by_hash, wanted)?;
-    Index::open(&file.path, file.codec, file.size, &file.name, context.jobs)
+    match text.filter(|text| file.codec != Codec::None && text.size >= KEPT_FROM) {
+        Some(text) => keeping(context, &text, |copy| {
+            Index::open_and_copy(&file.path, file.codec, file.size, &file.name, context.jobs, copy)
+        }),
+        None => Index::open(&file.path, file.codec, file.size, &file.name, context.jobs),
+    }
+}
+
+/// Reads an index and keeps its text in the cache, under the hash that the `Release` has of it: unpacking takes longer
+/// than everything else that is done with it. Where it cannot be kept, the next build unpacks it again.
+fn keeping(
+    context: &Context,
+    text: &Remote,
+    open: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<Index>,
+) -> Result<Index> {
+    let mut keeping = context.fetcher.keep(text);
+    let index = open(&mut |bytes| {
+        if let Ok(copy) = &mut keeping
+            && let Err(error) = copy.write(bytes)
+        {
+            keeping = Err(error);
+        }
+    })?;
+    if let Err(error) = keeping.and_then(|copy| copy.finish()) {
+        context.ui.detail(format_args!("{} is not kept unpacked: {error:#}", text.name));
+    }
+    Ok(index)
 }
 
 /// An index in the cache.
@@ -206,18 +242,11 @@ fn fetch_index(
 ) -> Result<IndexFile> {
     let mut missing = None;
     for (codec, listed) in &wanted.files {
-        let path = format!("{}{}", wanted.path, codec.ending());
-        let name = format!("{} of the repository '{}'", path, repository.name);
-        let file = Remote {
-            urls: index_urls(base, &path, &listed.sha256, by_hash),
-            sha256: listed.sha256.clone(),
-            size: listed.size,
-            name: name.clone(),
-        };
+        let file = remote(repository, base, by_hash, &format!("{}{}", wanted.path, codec.ending()), listed);
         match fetcher.fetch(&file, &|_| {}) {
             Ok(path) => {
                 let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
-                return Ok(IndexFile { path, codec: *codec, size, name });
+                return Ok(IndexFile { path, codec: *codec, size, name: file.name });
             }
             Err(error) if is_not_found(&error) => missing = Some(error),
             Err(error) => return Err(error),
@@ -226,6 +255,16 @@ fn fetch_index(
     let Some(missing) = missing else { bail!("no compression of {} is known", wanted.path) };
     // Its Release came a moment ago and says that it is there.
     Err(FetchError::Mismatch { message: format!("{missing:#}, though its Release lists it") }.into())
+}
+
+/// A file that a `Release` lists, by its path below that.
+fn remote(repository: &Repository, base: &str, by_hash: bool, path: &str, listed: &Listed) -> Remote {
+    Remote {
+        urls: index_urls(base, path, &listed.sha256, by_hash),
+        sha256: listed.sha256.clone(),
+        size: listed.size,
+        name: format!("{path} of the repository '{}'", repository.name),
+    }
 }
 
 /// Where an index may be, the address that cannot change under our hands first.
@@ -253,24 +292,10 @@ pub fn files(fetcher: &Fetcher, repository: &Repository, arch: &str, now: i64) -
 mod tests {
     use super::*;
     use crate::error::{Exit, exit_code};
-    use crate::plan::Key;
+    use crate::plan::{Key, testing};
 
     fn repository(url: &str, suite: &str) -> Repository {
-        Repository {
-            name: "main".into(),
-            url: "http://example.org/debian".into(),
-            build_urls: vec![url.into()],
-            image_url: String::new(),
-            suite: suite.into(),
-            components: Vec::new(),
-            keys: Vec::new(),
-            trusted: false,
-            check_valid_until: true,
-            snapshot: None,
-            priority: None,
-            build_only: false,
-            image_key: String::new(),
-        }
+        Repository { build_urls: vec![url.into()], ..testing::repository("main", "http://example.org/debian", suite) }
     }
 
     #[test]

@@ -1,42 +1,16 @@
 use super::super::deb_maker::deb_bytes;
 use super::*;
 use crate::error::{Exit, exit_code};
-use crate::plan::{Packages, Repository};
-use crate::recipe::{FamilyKind, Image, System};
+use crate::plan::Packages;
+use crate::plan::testing::{self, repository};
+use crate::recipe::System;
 
 fn plan(repositories: &[&str], include: &[&str]) -> Plan {
-    let repository = |name: &&str| Repository {
-        name: name.to_string(),
-        url: format!("http://example.org/{name}"),
-        build_urls: vec![format!("http://user:secret@127.0.0.1/{name}")],
-        image_url: format!("http://example.org/{name}"),
-        suite: "trixie".into(),
-        components: vec!["main".into()],
-        keys: Vec::new(),
-        trusted: false,
-        check_valid_until: true,
-        snapshot: None,
-        priority: None,
-        build_only: false,
-        image_key: String::new(),
-    };
+    let repository = |name: &&str| repository(name, &format!("http://example.org/{name}"), "trixie");
     Plan {
-        name: "test".into(),
-        family: FamilyKind::Deb,
-        release: "trixie".into(),
-        arch: crate::arch::from_name("amd64").expect("a known architecture"),
-        variant: "minbase".into(),
         repositories: repositories.iter().map(repository).collect(),
         packages: Packages { include: include.iter().map(|n| n.to_string()).collect(), ..Packages::default() },
-        system: System::default(),
-        users: Vec::new(),
-        files: Vec::new(),
-        scripts: Vec::new(),
-        clean_skip: Vec::new(),
-        check_skip: Vec::new(),
-        image: Image::default(),
-        epoch: None,
-        digest: "11".repeat(32),
+        ..testing::plan()
     }
 }
 

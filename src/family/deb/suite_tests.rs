@@ -1,24 +1,14 @@
 use super::*;
 use crate::error::{Exit, exit_code};
+use crate::plan::testing;
 
 const NOW: i64 = 1_800_000_000;
 const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 fn repository(suite: &str, components: &[&str]) -> Repository {
     Repository {
-        name: "main".into(),
-        url: "http://example.org/debian".into(),
-        build_urls: vec!["http://example.org/debian".into()],
-        image_url: "http://example.org/debian".into(),
-        suite: suite.into(),
         components: components.iter().map(|c| c.to_string()).collect(),
-        keys: Vec::new(),
-        trusted: false,
-        check_valid_until: true,
-        snapshot: None,
-        priority: None,
-        build_only: false,
-        image_key: String::new(),
+        ..testing::repository("main", "http://example.org/debian", suite)
     }
 }
 

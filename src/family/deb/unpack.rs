@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use md5::{Digest as _, Md5};
@@ -14,6 +13,7 @@ use super::members::Kind;
 use super::place::{Placer, listed, set_directories};
 use crate::hash::hex;
 use crate::interrupt;
+use crate::parallel::parallel;
 use crate::root::Root;
 use crate::ui::{Bar, Ui};
 
@@ -200,40 +200,4 @@ pub fn conffiles(control: &Control) -> Result<Vec<Conffile>> {
         conffiles.push(Conffile { path: path.to_string(), remove });
     }
     Ok(conffiles)
-}
-
-/// Does something for each of the items on so many threads, in the order of the items, and gives the results in
-/// that order. Of several failures the first in the order is given.
-pub fn parallel<T: Send>(jobs: usize, items: &[usize], work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new(items.iter().map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, items.len().max(1)) {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let turn = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(turn) else { return };
-                    let result = work(*item);
-                    if result.is_err() {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                    results.lock().unwrap_or_else(|e| e.into_inner())[turn] = Some(result);
-                }
-            });
-        }
-    });
-    let mut done = Vec::with_capacity(items.len());
-    let mut missing = false;
-    for result in results.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        match result {
-            Some(result) => done.push(result?),
-            // Left out because one after it failed.
-            None => missing = true,
-        }
-    }
-    if missing {
-        bail!("a worker ended early");
-    }
-    Ok(done)
 }

@@ -21,7 +21,7 @@ pub const SEED_OPTIONS: [&str; 4] = ["--variant", "minbase", "--include", "local
 
 /// The packages of a real minimal system.
 pub struct Seed {
-    /// The lock of the build that they come from.
+    /// The lock that they come from.
     pub lock: Lock,
     /// With the archive's own stanzas.
     pub debs: Vec<Deb>,
@@ -41,17 +41,18 @@ fn make_seed() -> Seed {
 }
 
 impl Seed {
-    /// The packages of this build.
+    /// The packages that a build of this would have.
     pub fn of(recipe: &str, options: &[&str]) -> Seed {
         let place = Place::new();
-        place.build(recipe, "seed", options).run().success();
-        read_seed(&place)
+        let lock = place.path().join("seed.lock");
+        place.mkbase(["lock", recipe, "-o"]).arguments([&lock]).arguments(options).run().success();
+        place.mkbase(["fetch", recipe, "--lock"]).arguments([&lock]).arguments(options).run().success();
+        read_seed(&std::fs::read_to_string(lock).expect("the lock"))
     }
 }
 
-fn read_seed(place: &Place) -> Seed {
-    let text = std::fs::read_to_string(place.out("seed").join("mkbase.lock")).expect("the lock of the build");
-    let lock = Lock::parse(&text, "mkbase.lock").expect("the lock of the build");
+fn read_seed(text: &str) -> Seed {
+    let lock = Lock::parse(text, "seed.lock").expect("the lock of the build");
     let files = cached_files(&shared_cache());
     let mut debs = Vec::new();
     for repository in &lock.repositories {

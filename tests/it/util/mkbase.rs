@@ -200,6 +200,12 @@ pub struct Mkbase<'a> {
 }
 
 impl Mkbase<'_> {
+    /// More arguments.
+    pub fn arguments<S: AsRef<OsStr>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(more.into_iter().map(|a| a.as_ref().into()));
+        self
+    }
+
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.into(), value.as_ref().into()));
         self

@@ -1,47 +1,19 @@
 use super::*;
 use crate::error::{Exit, exit_code};
-use crate::plan::Packages;
-use crate::recipe::{FamilyKind, Image, System};
+use crate::plan::testing;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A plan with these repositories and nothing else.
 pub fn plan(repositories: Vec<Repository>) -> Plan {
-    Plan {
-        name: "corp-base".into(),
-        family: FamilyKind::Deb,
-        release: "trixie".into(),
-        arch: crate::arch::from_name("amd64").expect("a known architecture"),
-        variant: "minbase".into(),
-        repositories,
-        packages: Packages::default(),
-        system: System::default(),
-        users: Vec::new(),
-        files: Vec::new(),
-        scripts: Vec::new(),
-        clean_skip: Vec::new(),
-        check_skip: Vec::new(),
-        image: Image::default(),
-        epoch: None,
-        digest: String::new(),
-    }
+    Plan { name: "corp-base".into(), repositories, ..testing::plan() }
 }
 
 fn repository(name: &str, url: &str, suite: &str) -> Repository {
     Repository {
-        name: name.into(),
-        url: url.into(),
-        build_urls: vec!["http://user:secret@build.example.org/debian".into()],
-        image_url: url.into(),
-        suite: suite.into(),
-        components: vec!["main".into()],
         keys: vec![key("archive.asc", &armoured("aGVsbG8="))],
-        trusted: false,
-        check_valid_until: true,
-        snapshot: None,
-        priority: None,
-        build_only: false,
         image_key: KEYRING.into(),
+        ..testing::repository(name, url, suite)
     }
 }
 
