@@ -191,6 +191,9 @@ pub struct RecipeArgs {
     #[arg(value_name = "RECIPE[:RELEASE]")]
     pub recipe: String,
     /// Architecture of the image, in any spelling [default: the recipe's, else the host's]
+    ///
+    /// For another than the host's, an emulator must be registered with the kernel, since packages bring
+    /// scripts that run programs: `apt-get install qemu-user-static binfmt-support`, for one.
     #[arg(long)]
     pub arch: Option<String>,
     /// Variant of the recipe

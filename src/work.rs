@@ -47,10 +47,7 @@ impl Work {
         usable(&parent)?;
         sweep(&parent, ui);
         let folder = make_folder(&parent)?;
-        let lock = folder.path().join(LOCK);
-        let file = File::create(&lock).with_context(|| format!("making {}", lock.display()))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| anyhow!("locking {}: {error}", lock.display()))?;
+        let lock = lock(folder.path())?;
         let janitor = start_janitor()?;
         let work = Work { path: folder.keep(), janitor: Mutex::new(Some(janitor)), keep: false, _lock: lock };
         work.watch(&work.path)?;
@@ -134,6 +131,19 @@ fn make_folder(parent: &Path) -> Result<TempDir> {
     Ok(folder)
 }
 
+/// Makes the lock of a work folder. Under its name it is there only once it is held: another build's sweep would take
+/// the folder for a dead one's.
+fn lock(folder: &Path) -> Result<Flock<File>> {
+    let lock = folder.join(LOCK);
+    let doing = || format!("making {}", lock.display());
+    let made = lock.with_extension("new");
+    let file = File::create(&made).with_context(doing)?;
+    let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| anyhow!("locking {}: {error}", lock.display()))?;
+    std::fs::rename(&made, &lock).with_context(doing)?;
+    Ok(held)
+}
+
 /// This program's file, for its second processes.
 pub fn own_executable() -> Result<PathBuf> {
     // Through /proc it is the running program even if its file was replaced or removed meanwhile.
@@ -175,6 +185,8 @@ fn sweep(parent: &Path, ui: &Ui) {
         // The lock is held while the owner lives; it is let go only after the folder is removed.
         if Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_ok() {
             match std::fs::remove_dir_all(&path) {
+                // Its owner had just ended.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Ok(()) => ui.detail(format_args!("removed {}, left by a build that was killed", path.display())),
                 Err(error) => {
                     ui.warn(format_args!("cannot remove {}, left by a build that was killed: {error}", path.display()))
@@ -221,7 +233,41 @@ pub fn janitor_main() -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::ui::Level;
+
+    #[test]
+    fn folders_of_dead_builds_go_and_those_of_living_ones_stay() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let dead = make_folder(parent.path()).expect("a folder").keep();
+        drop(lock(&dead).expect("it can be locked"));
+        let foreign = parent.path().join("mkbase-notes");
+        std::fs::create_dir(&foreign).expect("a folder");
+        let done = AtomicBool::new(false);
+        let ui = Ui::new(Level::Quiet);
+        let taken = std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        sweep(parent.path(), &ui);
+                    }
+                });
+            }
+            let taken = (0..100).find(|_| {
+                let living = make_folder(parent.path()).expect("a folder").keep();
+                let held = lock(&living);
+                std::thread::yield_now();
+                // Where it is gone, that is the fault this is about.
+                held.is_err() || std::fs::remove_dir_all(living).is_err()
+            });
+            done.store(true, Ordering::Relaxed);
+            taken
+        });
+        assert_eq!(taken, None, "another build's sweep took the folder of a living one");
+        assert!(!dead.exists() && foreign.exists());
+    }
 
     #[test]
     fn no_access_list_is_inherited() {

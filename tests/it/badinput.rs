@@ -270,6 +270,22 @@ fn broken_indexes() {
     }
 }
 
+/// An index whose compressed form becomes much more than the release file says.
+#[test]
+fn index_that_is_a_bomb() {
+    let zeros = std::io::Read::take(std::io::repeat(b'\n'), 256 << 20);
+    let bomb = crate::util::repo::xz_of(zeros);
+    let place = Place::new().with_own_cache();
+    let lab = Lab::with(&[base()], |repo| repo.compressed = Some(bomb));
+    let recipe = lab.recipe(&place, &[], "");
+    // Memory for what was promised, not for what comes: an address space that the bomb does not fit into.
+    let limited = ["sh", "-c", "ulimit -v 2000000; exec \"$@\"", "sh"];
+    let ended = place.build(&recipe, "image", &[]).through(limited).run();
+    ended.fails(1, &["Packages", "expected"]);
+    assert_eq!(lab.server.count("pool/"), 0, "no package was asked for");
+    place.assert_nothing_left(&[]);
+}
+
 #[test]
 fn release_without_the_index() {
     let place = Place::new().with_own_cache();
@@ -404,6 +420,10 @@ fn files_that_are_no_packages() {
         ("text", b"this is no package\n".to_vec()),
         ("no members", b"!<arch>\n".to_vec()),
         ("garbage members", crate::util::deb::archive(b"garbage", b"garbage")),
+        ("a control archive that is a bomb", {
+            let zeros = crate::util::deb::gzip(&vec![0; 256 << 20]);
+            crate::util::deb::archive(&zeros, &zeros)
+        }),
         ("members of other length", {
             let mut bytes = base().bytes.read();
             bytes.truncate(bytes.len() - 40);
@@ -543,6 +563,56 @@ fn credentials_are_never_shown() {
     let mirror = format!("main={}", lab.server.url().replace("http://", "http://alice:s3cret-word@"));
     let ended = place.build(&recipe, "image", &["-v", "--mirror", &mirror]).run().fails(1, &["lab-base"]);
     assert!(!ended.stderr.contains("s3cret-word"), "{}", ended.stderr);
+}
+
+#[test]
+fn credentials_of_a_mirror_stay_out_of_everything() {
+    let place = Place::new().with_own_cache();
+    let lab = Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &["locales"], "[system]\nlocale = \"de_DE.UTF-8\"");
+    let mirror = format!("main={}", lab.server.url().replace("http://", "http://alice:s3cret-word@"));
+    let ended = place.build(&recipe, "image", &["-v", "--mirror", &mirror]).run().success();
+    assert!(!ended.stderr.contains("s3cret-word") && !ended.stdout().contains("s3cret-word"), "{}", ended.stderr);
+    for name in ["rootfs.tar", "Dockerfile", ".dockerignore", "mkbase.lock", "manifest.json", "SHA256SUMS"] {
+        let bytes = std::fs::read(place.out("image").join(name)).expect("a result");
+        let found = bytes.windows(11).any(|part| part == b"s3cret-word");
+        assert!(!found, "the password is in {name}");
+    }
+}
+
+#[test]
+fn build_with_everything_at_hand_downloads_nothing() {
+    let place = Place::new().with_own_cache();
+    let lab = Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &[], "");
+    place.build(&recipe, "image", &[]).run().success();
+    let (packages, indexes) = (lab.server.count("pool/"), lab.server.count("by-hash"));
+    assert!(packages > 50 && indexes > 0, "{packages} packages and {indexes} indexes at first");
+    place.build(&recipe, "image", &[]).run().success();
+    assert_eq!((lab.server.count("pool/"), lab.server.count("by-hash")), (packages, indexes), "only the release file");
+    // A damaged file in the cache is not used.
+    let damaged = damage_one_file(&place.cache().join("sha256"));
+    place.build(&recipe, "image", &[]).run().success();
+    let again = lab.server.count("pool/") + lab.server.count("by-hash");
+    assert_eq!(again, packages + indexes + 1, "{} was fetched anew", damaged.display());
+}
+
+/// Changes a byte of a package in the cache.
+fn damage_one_file(folder: &Path) -> std::path::PathBuf {
+    for entry in std::fs::read_dir(folder).expect("the cache").flatten() {
+        for file in std::fs::read_dir(entry.path()).expect("the cache").flatten() {
+            let mut bytes = std::fs::read(file.path()).expect("a cached file");
+            if bytes.starts_with(b"!<arch>") {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                // The cache makes its files read-only.
+                std::fs::remove_file(file.path()).expect("a cached file");
+                std::fs::write(file.path(), bytes).expect("a cached file");
+                return file.path();
+            }
+        }
+    }
+    panic!("no package in {}", folder.display());
 }
 
 /// Bytes that do not compress.

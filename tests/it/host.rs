@@ -163,6 +163,21 @@ fn temporary_folder_without_programs_or_devices() {
 }
 
 #[test]
+fn folders_with_odd_names() {
+    let place = Place::new();
+    let lab = lab();
+    let recipe = lab.recipe(&place, &["lab-makes"], "");
+    place.build(&recipe, "usual", &[]).run().success();
+    let odd = "tmp/a b'c\"d$e\u{e4}\\f:g,h;i";
+    std::fs::create_dir(place.path().join(odd)).expect("a folder");
+    place.build(&recipe, odd, &[]).env("TMPDIR", place.path().join(odd)).run().success();
+    let made = std::fs::read(place.out(odd).join("rootfs.tar")).expect("the image");
+    assert_eq!(sha256(&made), image(&place, "usual"));
+    let left: Vec<_> = std::fs::read_dir(place.path().join(odd)).expect("TMPDIR").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn temporary_folder_that_is_not_there() {
     let place = Place::new();
     let lab = lab();

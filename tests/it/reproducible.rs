@@ -123,6 +123,23 @@ fn lock_of_another_recipe_is_refused() {
     place.assert_nothing_left(&["image"]);
 }
 
+/// A lock stands for itself: it still builds when the archive has moved on, as long as the packages are there.
+#[test]
+fn lock_needs_no_index() {
+    let place = Place::new().with_own_cache();
+    let lab = Lab::complete(&[]);
+    let recipe = lab.recipe(&place, &[], "");
+    place.build(&recipe, "image", &[]).run().success();
+    let lock = place.out("image").join("mkbase.lock");
+    for path in lab.server.paths().iter().filter(|path| path.contains("/dists/")) {
+        lab.server.remove(path);
+    }
+    std::fs::remove_dir_all(place.cache()).expect("the cache of this test");
+    std::fs::create_dir(place.cache()).expect("the cache of this test");
+    place.build(&recipe, "again", &["--lock", lock.to_str().expect("text")]).run().success();
+    assert_eq!(digest(&place, "again", "rootfs.tar"), digest(&place, "image", "rootfs.tar"));
+}
+
 /// Packages that the mirror has changed since the lock was made are refused by their hash.
 #[test]
 fn lock_with_a_changed_archive() {

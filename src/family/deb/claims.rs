@@ -242,11 +242,11 @@ impl<'p> Claims<'p> {
             let newer_wins = newer.replaces(older);
             if !newer_wins && !older.replaces(newer) {
                 let both_links = wanted.link && matches!(claim.what, What::Link);
-                return match both_links {
+                return match self.diverted(package, other, wanted.path) {
                     // The same link to the same directory is no conflict; the disk tells, once it is in order.
-                    true if self.in_order => Ok(Verdict::Same),
-                    true => Err(Conflict::InOrder { path: path() }),
-                    false => Err(self.diverted(package, other, wanted.path)),
+                    Conflict::Overwrite { .. } if both_links && self.in_order => Ok(Verdict::Same),
+                    Conflict::Overwrite { .. } if both_links => Err(Conflict::InOrder { path: path() }),
+                    conflict => Err(conflict),
                 };
             }
             if newer_wins != (package > other) {

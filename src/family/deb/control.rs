@@ -9,8 +9,8 @@ const MAX_FIELDS: usize = 1024;
 
 /// One paragraph: fields in their order, names compared without case.
 ///
-/// A value is kept as it stands after the colon, without blanks around its first line. Continuation lines follow it,
-/// each after a newline and with its leading blank, so that writing the paragraph gives what was read.
+/// A value is kept as it stands after the colon, without blanks around it. Continuation lines follow its first, each
+/// after a newline and with its blanks, so that writing the paragraph gives what was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Paragraph {
     fields: Vec<(String, String)>,
@@ -36,6 +36,7 @@ impl Paragraph {
             // A line of blanks alone also ends a paragraph: dpkg takes it so, and hand-made repositories have them.
             if line.trim().is_empty() {
                 if !current.fields.is_empty() {
+                    current.end_value();
                     all.push(std::mem::take(&mut current));
                 }
             } else if line.starts_with([' ', '\t']) {
@@ -43,8 +44,9 @@ impl Paragraph {
                     bail!("line {number}: a continuation line with no field before it");
                 };
                 value.push('\n');
-                value.push_str(line.trim_end());
+                value.push_str(line);
             } else {
+                current.end_value();
                 let (name, value) =
                     field(line).with_context(|| format!("line {number}: not a field: no 'Name: value' in it"))?;
                 if current.get(name).is_some() {
@@ -57,9 +59,17 @@ impl Paragraph {
             }
         }
         if !current.fields.is_empty() {
+            current.end_value();
             all.push(current);
         }
         Ok(all)
+    }
+
+    /// Blanks at the end of a value do not count, those at the end of its other lines do: as for dpkg.
+    fn end_value(&mut self) {
+        if let Some((_, value)) = self.fields.last_mut() {
+            value.truncate(value.trim_end().len());
+        }
     }
 
     /// The value of a field.
@@ -109,7 +119,7 @@ impl fmt::Display for Paragraph {
 fn field(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
     let valid = !name.is_empty() && !name.starts_with(['#', '-']) && name.bytes().all(|b| b.is_ascii_graphic());
-    valid.then_some((name, value.trim()))
+    valid.then_some((name, value.trim_start()))
 }
 
 #[cfg(test)]
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn fields_keep_their_order_and_lines() {
         let text =
-            "Package: a\nVersion:  1.0 \nConffiles:\n /etc/a 00\n /etc/b 11\nDescription: short\n long\n .\n end\n";
+            "Package: a\nVersion:  1.0 \nConffiles:\n /etc/a 00\n /etc/b 11\nDescription: short \n long\n .\n end\n";
         let paragraph = Paragraph::parse(text).expect("it is valid");
         assert_eq!(paragraph.get("package"), Some("a"));
         assert_eq!(paragraph.get("VERSION"), Some("1.0"));

@@ -136,7 +136,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     tidy(root, !graph.find("apt").is_empty())?;
     restore_priorities(root, &debs)?;
     std::fs::remove_dir_all(&repository).with_context(|| format!("removing {}", repository.display()))?;
-    extended::write(plan, &packages, &graph, root)?;
+    extended::write(plan, &packages, root)?;
     step.done(format_args!("{} packages with debootstrap", packages.len()));
     Ok(())
 }

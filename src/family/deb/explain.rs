@@ -83,8 +83,10 @@ fn chain(pool: &Pool<'_>, core: &[Origin<'_>]) -> Vec<String> {
             }
             let candidates = satisfying(pool, group);
             let mut line = format!("{} depends on {}", full(pool, package), one_line(group));
-            if candidates.is_empty() {
-                line.push_str(&format!(", but {}", absence(pool, group)));
+            match (candidates.is_empty(), absence(pool, group)) {
+                (true, absence) => line.push_str(&format!(", but {absence}")),
+                (false, absence) if !absence.is_empty() => line.push_str(&format!(" ({absence})")),
+                _ => {}
             }
             lines.push(line);
             queue.extend(candidates.into_iter().filter(|c| met.insert(*c)));
@@ -97,9 +99,10 @@ fn chain(pool: &Pool<'_>, core: &[Origin<'_>]) -> Vec<String> {
                     Hostile::Conflicts => "conflicts with",
                     Hostile::Breaks => "breaks",
                 };
+                let is_it = Relation::parse(relation).is_ok_and(|relation| relation.name == name(pool, *other));
+                let how = if is_it { "is" } else { "provides" };
                 let relation = one_line(relation);
-                let other = full(pool, *other);
-                lines.push(format!("{} {verb} {relation}, which {other} is or provides", full(pool, *one)));
+                lines.push(format!("{} {verb} {relation}, which {} {how}", full(pool, *one), full(pool, *other)));
             }
             Origin::Excluded(id) => lines.push(format!("{} is excluded", name(pool, *id))),
             Origin::Wanted(_) | Origin::Depends(..) => {}
@@ -111,11 +114,11 @@ fn chain(pool: &Pool<'_>, core: &[Origin<'_>]) -> Vec<String> {
     lines
 }
 
-/// Why nothing satisfies a group of alternatives.
+/// Why nothing satisfies some alternatives of a group; empty where something satisfies each.
 fn absence(pool: &Pool<'_>, group: &str) -> String {
     let alternatives = relation::alternatives(group).unwrap_or_default();
-    let reasons: Vec<String> = alternatives.iter().map(|relation| absence_of(pool, relation)).collect();
-    reasons.join(" and ")
+    let absent = alternatives.iter().filter(|relation| pool.satisfying(relation).is_empty());
+    absent.map(|relation| absence_of(pool, relation)).collect::<Vec<_>>().join(" and ")
 }
 
 fn absence_of(pool: &Pool<'_>, relation: &Relation<'_>) -> String {

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use super::order::Graph;
 use crate::family::Fetched;
 use crate::lock::{LockedPackage, Role};
 use crate::plan::Plan;
@@ -10,35 +9,28 @@ use crate::root::Root;
 
 const FILE: &str = "var/lib/apt/extended_states";
 
-/// Writes it as `apt-get install INCLUDE` in a tree of debootstrap would: what the base system needs is manual, what
-/// only the included packages need is automatic. Nothing is written where there is no apt, or nothing to say.
-pub fn write(plan: &Plan, packages: &[&Fetched], graph: &Graph<'_>, root: &Root) -> Result<()> {
+/// Writes it so that `apt-mark showmanual` is what the recipe asked for, and `apt-get autoremove` knows the rest. Of
+/// included packages this is what `apt-get install` leaves; of the base system debootstrap has everything as asked
+/// for, libraries too, which then nothing ever removes. Nothing is written where there is no apt, or nothing to say.
+pub fn write(plan: &Plan, packages: &[&Fetched], root: &Root) -> Result<()> {
     let packages: Vec<&LockedPackage> = packages.iter().map(|p| &p.package).collect();
-    let Some(text) = states(&plan.packages.include, plan.arch.deb, &packages, graph) else { return Ok(()) };
+    let Some(text) = states(plan.arch.deb, &packages) else { return Ok(()) };
     root.create_dir_all("var/lib/apt", 0o755)?;
     root.write(FILE, text, 0o644)
 }
 
 /// The text of the file; nothing where there is no apt or every package is manual.
-fn states(include: &[String], native: &str, packages: &[&LockedPackage], graph: &Graph<'_>) -> Option<String> {
-    let included = |name: &str| include.iter().any(|i| i.split([':', '=']).next() == Some(name));
-    let base = (0..packages.len()).filter(|i| {
-        let package = packages[*i];
-        // apt is part of debootstrap's base system, however the recipe names it.
-        let wanted = package.role == Role::Wanted && !package.repository.is_empty() && !included(&package.name);
-        graph.is_required(*i) || wanted || package.name == "apt"
-    });
-    let base = graph.closure(base);
-    let mut automatic: Vec<(&str, &str)> = (0..packages.len())
-        .filter(|i| packages[*i].role == Role::Dependency && !base.contains(i))
-        .map(|i| {
-            let package = packages[i];
+fn states(native: &str, packages: &[&LockedPackage]) -> Option<String> {
+    let mut automatic: Vec<(&str, &str)> = packages
+        .iter()
+        .filter(|package| package.role == Role::Dependency)
+        .map(|package| {
             // apt files a package of all architectures under the native one.
             let arch = if package.arch == "all" { native } else { package.arch.as_str() };
             (package.name.as_str(), arch)
         })
         .collect();
-    if automatic.is_empty() || graph.find("apt").is_empty() {
+    if automatic.is_empty() || !packages.iter().any(|package| package.name == "apt") {
         return None;
     }
     automatic.sort_unstable();
@@ -50,43 +42,35 @@ fn states(include: &[String], native: &str, packages: &[&LockedPackage], graph: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::deb::control::Paragraph;
 
     #[test]
-    fn what_only_included_packages_need_is_automatic() {
-        let set = [
-            ("base-files", Role::Wanted, "main", "Priority: required\nDepends: libbase\n"),
-            ("libbase", Role::Dependency, "main", "X: y\n"),
-            ("apt", Role::Wanted, "main", "Depends: libapt\n"),
-            ("libapt", Role::Dependency, "main", "X: y\n"),
-            ("vim", Role::Wanted, "main", "Depends: vim-runtime, libbase\n"),
-            ("vim-runtime", Role::Dependency, "main", "X: y\n"),
-            ("agent", Role::Wanted, "", "Depends: libagent\n"),
-            ("libagent", Role::Dependency, "main", "X: y\n"),
-        ];
-        let paragraphs: Vec<Paragraph> =
-            set.iter().map(|(n, _, _, f)| Paragraph::parse(&format!("Package: {n}\n{f}")).expect("good")).collect();
-        let packages: Vec<LockedPackage> = set
-            .iter()
-            .map(|(name, role, repository, _)| LockedPackage {
-                name: (*name).into(),
-                version: "1".into(),
-                arch: if name.starts_with("lib") { "amd64" } else { "all" }.into(),
-                size: 1,
-                sha256: String::new(),
-                repository: (*repository).into(),
-                path: String::new(),
-                role: *role,
-            })
-            .collect();
-        let include = ["apt".to_string(), "vim:amd64".to_string()];
+    fn what_nobody_asked_for_is_automatic() {
+        let package = |(name, arch, role): (&str, &str, Role)| LockedPackage {
+            name: name.into(),
+            version: "1".into(),
+            arch: arch.into(),
+            size: 1,
+            sha256: String::new(),
+            repository: "main".into(),
+            path: String::new(),
+            role,
+        };
+        let packages = [
+            ("base-files", "amd64", Role::Wanted),
+            ("vim-runtime", "all", Role::Dependency),
+            ("libbase", "amd64", Role::Dependency),
+            ("apt", "amd64", Role::Wanted),
+        ]
+        .map(package);
         let locked: Vec<&LockedPackage> = packages.iter().collect();
-        let graph = Graph::new(paragraphs.iter().collect()).expect("good");
-        let text = states(&include, "amd64", &locked, &graph).expect("there are some");
-        let automatic: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("Package: ")).collect();
-        assert_eq!(automatic, ["libagent", "vim-runtime"]);
-        assert!(!text.contains("Architecture: all") && text.ends_with("Auto-Installed: 1\n\n"));
-        let graph = Graph::new(paragraphs.iter().take(2).collect()).expect("good");
-        assert_eq!(states(&include, "amd64", &locked[..2], &graph), None);
+        assert_eq!(
+            states("amd64", &locked).as_deref(),
+            Some(
+                "Package: libbase\nArchitecture: amd64\nAuto-Installed: 1\n\n\
+                 Package: vim-runtime\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+            )
+        );
+        assert_eq!(states("amd64", &locked[..3]), None, "no apt");
+        assert_eq!(states("amd64", &[locked[0], locked[3]]), None, "nothing automatic");
     }
 }

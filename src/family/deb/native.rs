@@ -63,7 +63,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
         .collect();
     let set = Packages { names: &names, graph: &graph, order: &order, preinsts: &preinsts, for_dpkg };
     configure(context, root, plan.epoch, &set)?;
-    extended::write(plan, &packages, &graph, root)?;
+    extended::write(plan, &packages, root)?;
     step.done(format_args!("{} packages", debs.len()));
     Ok(())
 }

@@ -43,13 +43,22 @@ pub struct Candidate<'a> {
     priority: i16,
 }
 
+/// What a package provides under some name.
+#[derive(Debug, Clone, Copy)]
+struct Provided<'a> {
+    id: Id,
+    version: Option<&'a str>,
+    /// Written with `:any`: only relations with `:any` mean it.
+    for_any: bool,
+}
+
 /// All candidates.
 #[derive(Debug)]
 pub struct Pool<'a> {
     native: &'a str,
     candidates: Vec<Candidate<'a>>,
     names: HashMap<&'a str, Id>,
-    providers: HashMap<&'a str, Vec<(Id, Option<&'a str>)>>,
+    providers: HashMap<&'a str, Vec<Provided<'a>>>,
     /// Names of packages that only sources below priority 0 have.
     barred: HashSet<&'a str>,
 }
@@ -117,7 +126,8 @@ impl<'a> Pool<'a> {
             };
             let foreign = provided.qualifier.is_some_and(|q| q != "any" && q != "native" && q != self.native);
             if !foreign {
-                self.providers.entry(provided.name).or_default().push((id, version));
+                let for_any = provided.qualifier == Some("any");
+                self.providers.entry(provided.name).or_default().push(Provided { id, version, for_any });
             }
         }
         Ok(())
@@ -160,7 +170,7 @@ impl<'a> Pool<'a> {
 
     /// Those that provide a name, whatever their version.
     pub fn providers(&self, name: &str) -> impl Iterator<Item = Id> {
-        self.providers.get(name).into_iter().flatten().map(|(id, _)| *id)
+        self.providers.get(name).into_iter().flatten().map(|provided| provided.id)
     }
 
     /// The candidates that satisfy a relation, the preferred one first: the package of that name, then those that
@@ -179,12 +189,14 @@ impl<'a> Pool<'a> {
             .get(relation.name)
             .into_iter()
             .flatten()
-            .filter(|(id, version)| {
-                relation.version_matches(*version)
-                    && self.arch_matches(relation, self.get(*id).package)
-                    && !found.contains(id)
+            .filter(|provided| {
+                let arch_matches = match provided.for_any {
+                    true => relation.qualifier == Some("any"),
+                    false => self.arch_matches(relation, self.get(provided.id).package),
+                };
+                relation.version_matches(provided.version) && arch_matches && !found.contains(&provided.id)
             })
-            .map(|(id, _)| *id)
+            .map(|provided| provided.id)
             .collect();
         others.sort_by_key(|id| {
             let package = self.get(*id).package;
@@ -196,11 +208,11 @@ impl<'a> Pool<'a> {
     }
 
     /// Whether the architecture qualifier of a relation lets this package satisfy it (Multi-Arch specification):
-    /// `:any` asks for `Multi-Arch: allowed`, and dpkg takes `foreign` too.
+    /// `:any` asks for `Multi-Arch: allowed`.
     fn arch_matches(&self, relation: &Relation<'_>, package: Package<'_>) -> bool {
         match relation.qualifier {
             None | Some("native") => true,
-            Some("any") => matches!(package.multi_arch(), "allowed" | "foreign"),
+            Some("any") => package.multi_arch() == "allowed",
             Some(arch) => arch == self.native,
         }
     }
@@ -301,13 +313,17 @@ mod tests {
              Package: p2\nVersion: 1\nProvides: v\nPriority: required\n\n\
              Package: p3\nVersion: 1\nProvides: v (= 3)\nPriority: optional\nEssential: yes\n\n\
              Package: p4\nVersion: 1\nProvides: v, v (= 1)\nPriority: optional\n\n\
-             Package: w\nVersion: 1\nMulti-Arch: allowed\n",
+             Package: w\nVersion: 1\nMulti-Arch: allowed\n\n\
+             Package: f\nVersion: 1\nMulti-Arch: foreign\nProvides: q:any\n",
         )];
         let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
         assert_eq!(names(&pool, "v"), ["p3", "p2", "p4", "p1"]);
         assert_eq!(names(&pool, "v (>= 2)"), ["p3", "p1"]);
         assert_eq!(names(&pool, "w"), ["w", "p1"]);
         assert_eq!(names(&pool, "w:any"), ["w"]);
+        // As apt: neither for what is `foreign`, nor without the qualifier for what is provided with it.
+        assert_eq!(names(&pool, "q:any"), ["f"]);
+        assert!(names(&pool, "f:any").is_empty() && names(&pool, "q").is_empty());
         assert_eq!(names(&pool, "w:amd64"), ["w", "p1"]);
         assert!(names(&pool, "w:arm64").is_empty());
         assert!(names(&pool, "nothing").is_empty());

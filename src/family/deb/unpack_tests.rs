@@ -221,6 +221,13 @@ fn a_package_that_diverts_is_left_to_dpkg() {
     ]);
     assert_eq!(tree.text("x"), "a");
     assert_eq!(lists, [vec!["/x"], vec!["for dpkg"]]);
+    let diverts = &[("preinst", "#!/bin/sh\ndpkg-divert --rename /x\n")];
+    let (tree, lists) = good(&[
+        ("Package: a\n", &[], vec![Entry::link("./x", "a")]),
+        ("Package: b\n", diverts, vec![Entry::link("./x", "b")]),
+    ]);
+    assert_eq!(tree.root.read_link("x").expect("a link"), std::path::PathBuf::from("a"));
+    assert_eq!(lists, [vec!["/x"], vec!["for dpkg"]]);
 }
 
 #[test]

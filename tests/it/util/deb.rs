@@ -26,7 +26,6 @@ pub struct Package {
 /// A package as it lies in a repository's pool.
 #[derive(Clone)]
 pub struct Deb {
-    pub name: String,
     /// Path below the repository's address.
     pub path: String,
     /// Its stanza in `Packages`, ended by one newline.
@@ -123,7 +122,7 @@ impl Package {
         let bytes = self.bytes();
         let path = format!("pool/{}_{}_{}.deb", self.name, self.version, super::deb_arch());
         let stanza = format!("{}Filename: {path}\nSize: {}\nSHA256: {}\n", self.control(), bytes.len(), sha256(&bytes));
-        Deb { name: self.name.clone(), path, stanza, bytes: bytes.into() }
+        Deb { path, stanza, bytes: bytes.into() }
     }
 }
 

@@ -37,8 +37,19 @@ pub fn seed() -> &'static Seed {
 }
 
 fn make_seed() -> Seed {
-    let place = Place::new();
-    place.build(SEED, "seed", &SEED_OPTIONS).run().success();
+    Seed::of(SEED, &SEED_OPTIONS)
+}
+
+impl Seed {
+    /// The packages of this build.
+    pub fn of(recipe: &str, options: &[&str]) -> Seed {
+        let place = Place::new();
+        place.build(recipe, "seed", options).run().success();
+        read_seed(&place)
+    }
+}
+
+fn read_seed(place: &Place) -> Seed {
     let text = std::fs::read_to_string(place.out("seed").join("mkbase.lock")).expect("the lock of the build");
     let lock = Lock::parse(&text, "mkbase.lock").expect("the lock of the build");
     let files = cached_files(&shared_cache());
@@ -57,7 +68,6 @@ fn make_seed() -> Seed {
                 .get(&(package.name.clone(), package.sha256.clone()))
                 .unwrap_or_else(|| panic!("no {} {} in {address}", package.name, package.version));
             debs.push(Deb {
-                name: package.name.clone(),
                 path: package.path.clone(),
                 stanza: format!("{stanza}\n"),
                 bytes: Body::File(files[&package.sha256].clone()),

@@ -241,7 +241,12 @@ impl Mkbase<'_> {
             command.env("USER", &user.name).env("LOGNAME", &user.name);
         }
         // A group of its own, so that a signal from the terminal can be played: it goes to the whole group.
-        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
+        // When the tests are broken off, so is what they started.
+        let die = || Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?);
+        // SAFETY: between fork and exec it only makes one system call.
+        unsafe { command.pre_exec(die) };
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

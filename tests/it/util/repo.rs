@@ -1,7 +1,5 @@
 //! Signed Debian repositories for tests. What is wrong with one is done to it on purpose, after it was made right.
 
-use std::io::Write as _;
-
 use super::deb::Deb;
 use super::key::Key;
 use super::server::{Body, Server};
@@ -29,6 +27,8 @@ pub struct Repo<'a> {
     pub valid_until: Option<i64>,
     /// The index as it is published and signed.
     pub index: Vec<u8>,
+    /// Its compressed form, where that is not simply the compressed index.
+    pub compressed: Option<Vec<u8>>,
     pub debs: Vec<Deb>,
 }
 
@@ -45,6 +45,7 @@ impl<'a> Repo<'a> {
             date: now() - 3600,
             valid_until: Some(now() + 7 * 86_400),
             index,
+            compressed: None,
             debs,
         }
     }
@@ -86,7 +87,7 @@ impl<'a> Repo<'a> {
 
     /// The same below a folder.
     pub fn publish_at(&self, server: &Server, base: &str) {
-        let compressed = xz(&self.index);
+        let compressed = self.compressed.clone().unwrap_or_else(|| xz(&self.index));
         let release = self.release(&compressed);
         let folder = format!("{base}/dists/{}", self.suite);
         match self.signing {
@@ -164,8 +165,13 @@ pub fn change_deb(server: &Server, deb: &Deb, change: impl Fn(&mut Vec<u8>)) {
 }
 
 pub fn xz(data: &[u8]) -> Vec<u8> {
+    xz_of(data)
+}
+
+/// The same of a stream, which may be larger than memory.
+pub fn xz_of(mut data: impl std::io::Read) -> Vec<u8> {
     let mut encoder = xz2::write::XzEncoder::new(Vec::new(), 1);
-    encoder.write_all(data).expect("compressing in memory");
+    std::io::copy(&mut data, &mut encoder).expect("compressing in memory");
     encoder.finish().expect("compressing in memory")
 }
 

@@ -243,7 +243,7 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<(Request, b
     }
     let mut words = line.split_whitespace();
     let head = words.next() == Some("HEAD");
-    let path = words.next().unwrap_or_default().to_string();
+    let path = decoded(words.next().unwrap_or_default());
     let mut from = 0;
     let mut authorization = None;
     loop {
@@ -260,6 +260,25 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<(Request, b
             from = range.split('-').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0);
         }
     }
+}
+
+/// A path with its `%2b` resolved: apt writes `+` so.
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte.into());
+                decoded.push_str(&part[2..]);
+            }
+            None => {
+                decoded.push('%');
+                decoded.push_str(part);
+            }
+        }
+    }
+    decoded
 }
 
 fn answer(out: &mut TcpStream, body: Option<&Body>, request: &Request, head: bool) -> std::io::Result<()> {
