@@ -56,7 +56,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     let step = context.ui.step("Bootstrapping");
     let debootstrap = command::find("debootstrap", INSTALL)?;
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
-    let (debs, names) = open(context.jobs, &packages)?;
+    let (debs, names) = open(context.jobs, plan, &packages)?;
     if let Some(foreign) = names.iter().find(|n| n.arch != plan.arch.deb && n.arch != "all") {
         bail!(
             "debootstrap cannot install {} of the architecture {} into an image for {}; use --engine native",

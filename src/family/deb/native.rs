@@ -24,7 +24,7 @@ use crate::ui::Unit;
 pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
     let step = context.ui.step("Unpacking");
-    let (debs, names) = open(context.jobs, &packages)?;
+    let (debs, names) = open(context.jobs, plan, &packages)?;
     let paragraphs = debs.iter().map(|d| &d.control().fields).collect();
     let order = Graph::new(paragraphs)?.order();
     // From here on an index is a place in the order of installation.
@@ -70,7 +70,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
 }
 
 /// Reads every control archive, and checks that each package is the one that the lock names.
-pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)> {
+pub fn open(jobs: usize, plan: &Plan, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)> {
     let all: Vec<usize> = (0..packages.len()).collect();
     let opened = parallel(jobs, &all, |i| {
         let Fetched { package, file } = packages[i];
@@ -92,9 +92,14 @@ pub fn open(jobs: usize, packages: &[&Fetched]) -> Result<(Vec<Deb>, Vec<Name>)>
         Ok((deb, name))
     })?;
     if !opened.iter().any(|(_, name)| name.name == "dpkg") {
-        return Err(usage(
-            "the image is to have no dpkg, which configures its packages; take it out of packages.exclude",
-        ));
+        if plan.packages.exclude.iter().any(|name| name == "dpkg") {
+            return Err(usage(
+                "the image is to have no dpkg, which configures its packages; take it out of packages.exclude",
+            ));
+        }
+        bail!(
+            "no repository of the recipe has dpkg as an essential package, and it configures the others; add one that has"
+        );
     }
     let mut seen = BTreeSet::new();
     for (_, name) in &opened {
