@@ -41,7 +41,6 @@ mod relation;
 mod release;
 mod repository;
 mod resolve;
-mod sat;
 mod solve;
 mod sources;
 mod sshd;

@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result};
 use super::explain;
 use super::pool::{Id, Pool};
 use super::relation::{self, Relation};
-use super::sat::{ClauseId, Learned, Literal, Sat};
 use crate::interrupt;
+use crate::sat::{ClauseId, Learned, Literal, Sat};
 
 /// Why a clause is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
