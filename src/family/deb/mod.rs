@@ -33,6 +33,7 @@ mod installed;
 mod leftovers;
 mod locale;
 mod members;
+mod mentions;
 mod native;
 mod order;
 mod place;

@@ -1,11 +1,13 @@
 //! The packages to choose from: for every name the one version that may be installed, and who provides what.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::index::{Index, Package};
+use super::mentions;
 use super::relation::{self, Operator, Relation};
 use super::version;
 
@@ -61,6 +63,9 @@ pub struct Pool<'a> {
     providers: HashMap<&'a str, Vec<Provided<'a>>>,
     /// Names of packages that only sources below priority 0 have.
     barred: HashSet<&'a str>,
+    sources: &'a [Source],
+    /// What [`mentions::numbers`] says, from when it is first asked for: it reads every relation there is.
+    mentions: OnceLock<Vec<u32>>,
 }
 
 impl<'a> Pool<'a> {
@@ -107,7 +112,8 @@ impl<'a> Pool<'a> {
             }
         }
         barred.retain(|name| !names.contains_key(name));
-        let mut pool = Pool { native, candidates, names, providers: HashMap::new(), barred };
+        let mut pool =
+            Pool { native, candidates, names, providers: HashMap::new(), barred, sources, mentions: OnceLock::new() };
         for id in 0..Id::try_from(pool.candidates.len())? {
             pool.add_provides(id)?;
         }
@@ -174,8 +180,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The candidates that satisfy a relation, the preferred one first: the package of that name, then those that
-    /// provide it in apt's order (essential ones, important ones, higher priority). Where apt goes by the order in
-    /// which its cache met the names, it is the later one in the indexes.
+    /// provide it in apt's order: essential ones, important ones, higher priority, the name that its cache met last.
     pub fn satisfying(&self, relation: &Relation<'_>) -> Vec<Id> {
         let mut found = Vec::new();
         if let Some(id) = self.find(relation.name) {
@@ -198,13 +203,27 @@ impl<'a> Pool<'a> {
             })
             .map(|provided| provided.id)
             .collect();
-        others.sort_by_key(|id| {
-            let package = self.get(*id).package;
-            (!package.essential(), !package.important(), priority_rank(package.priority()), Reverse(*id))
-        });
+        let rank = |id: Id| {
+            let package = self.get(id).package;
+            (!package.essential(), !package.important(), priority_rank(package.priority()))
+        };
+        others.sort_by(|a, b| rank(*a).cmp(&rank(*b)).then_with(|| self.met_later(*a, *b)));
         others.dedup();
         found.extend(others);
         found
+    }
+
+    /// The one whose name apt's cache met later goes before the other. apt reads in-house files after all repositories.
+    fn met_later(&self, one: Id, other: Id) -> Ordering {
+        if one == other {
+            return Ordering::Equal;
+        }
+        let numbers = self.mentions.get_or_init(|| {
+            let (of_repositories, files): (Vec<_>, Vec<_>) = self.sources.iter().partition(|s| s.repository.is_some());
+            let indexes = of_repositories.into_iter().chain(files).map(|source| &source.index);
+            mentions::numbers(indexes, self.native, &self.names, self.count())
+        });
+        numbers[other as usize].cmp(&numbers[one as usize])
     }
 
     /// Whether the architecture qualifier of a relation lets this package satisfy it (Multi-Arch specification):
