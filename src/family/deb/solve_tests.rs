@@ -66,6 +66,20 @@ fn choices_are_those_of_apt() {
 }
 
 #[test]
+fn what_dpkg_would_refuse_is_not_chosen() {
+    for against in ["Conflicts: x:any", "Breaks: x:any (<< 2)", "Conflicts: v:any", "Conflicts: x:native"] {
+        let hostile = format!("a 1; Depends: x | y; {against}");
+        let chosen = try_solve(&[&hostile, "x 1; Provides: v", "y 1"], &["a"], &[]).expect("it can be solved");
+        assert_eq!(chosen, "a y", "{against}");
+    }
+    for harmless in ["Conflicts: x:arm64", "Breaks: x:any (<< 1)", "Conflicts: a"] {
+        let hostile = format!("a 1; Depends: x | y; {harmless}");
+        let chosen = try_solve(&[&hostile, "x 1; Provides: v", "y 1"], &["a"], &[]).expect("it can be solved");
+        assert_eq!(chosen, "a x", "{harmless}");
+    }
+}
+
+#[test]
 fn a_choice_that_two_conflicts_leave_open_is_found() {
     // Every greedy way fails: x1 and y1 are each against the first two of z, and z3 is against w1.
     let packages = [
