@@ -16,7 +16,7 @@ use crate::lock::{Lock, LockedPackage, Previous};
 use crate::pack::{self, Compression, Packed};
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::sandbox::{foreign, userns};
+use crate::sandbox::{self, foreign, userns};
 use crate::ui::{self, Ui, Unit};
 use crate::work::Work;
 use crate::{check, clean, customise};
@@ -28,8 +28,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Compression of the tar.
     pub compression: Compression,
-    /// Which engine makes the tree.
-    pub engine: Engine,
+    /// Which engine makes the tree, if not the family's own.
+    pub engine: Option<Engine>,
     /// Downloads into the package cache.
     pub fetcher: Fetcher,
     /// Threads at most.
@@ -205,14 +205,13 @@ fn lock(plan: &Plan, options: &Options, context: &Context, family: &dyn Family) 
 
 /// Decides on the packages of an image without building it. With an older lock it goes on from that.
 pub fn resolve(plan: &Plan, previous: Option<&Previous>, fetcher: &Fetcher, jobs: usize, ui: &Ui) -> Result<Lock> {
-    let family = family::of(plan.family, Engine::Native)?;
+    let family = family::of(plan.family, None)?;
     let context = Context {
         ui: ui.clone(),
         fetcher: fetcher.clone(),
         work: Work::new(ui)?,
         jobs,
-        // No command runs.
-        time_limit: Duration::ZERO,
+        time_limit: sandbox::TIME_LIMIT,
     };
     let lock = decide(plan, previous, &context, family.as_ref());
     let closed = context.work.close();
