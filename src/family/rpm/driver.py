@@ -21,6 +21,8 @@ import dnf.yum.rpmtrans
 import hawkey
 import libdnf.transaction
 
+# Where the macros of the job are.
+HOME = os.environ["HOME"]
 REASONS = {
     libdnf.transaction.TransactionItemReason_DEPENDENCY: "dependency",
     libdnf.transaction.TransactionItemReason_WEAK_DEPENDENCY: "dependency",
@@ -184,7 +186,8 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
 
 
 def run(command, purpose):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    environment = dict(os.environ, HOME=HOME)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise Refused("rpm cannot %s: %s" % (purpose, (done.stderr or done.stdout).strip()))
     return done.stdout

@@ -1,8 +1,8 @@
 //! A small solver for clauses over packages, with conflict-driven clause learning (Marques-Silva and Sakallah, GRASP).
 //!
-//! Only one version of each package may be chosen, so a package is one boolean and there is no need for a solver
-//! that knows versions. What must be apt's is the order of decisions, and the caller makes them. After a conflict
-//! everything is forgotten but the clauses: the search that led there is short, and deciding anew keeps apt's order.
+//! A variable is one version of one package. The answer must be that of the distribution's own package manager, so the
+//! caller makes every decision, in that one's order. After a conflict everything is forgotten but the clauses: the
+//! search that led there is short, and deciding anew keeps the order.
 
 /// A package being installed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
