@@ -15,7 +15,6 @@ use crate::interrupt;
 use crate::lock::{Lock, LockedPackage, Previous};
 use crate::pack::{self, Compression, Packed};
 use crate::plan::Plan;
-use crate::recipe::FamilyKind;
 use crate::root::Root;
 use crate::sandbox::{TIME_LIMIT, foreign, userns};
 use crate::tools::{Toolbox, Wanted};
@@ -30,8 +29,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Compression of the tar.
     pub compression: Compression,
-    /// Which engine makes the tree.
-    pub engine: Engine,
+    /// Which engine makes the tree, if not the family's own.
+    pub engine: Option<Engine>,
     /// Downloads into the package cache.
     pub fetcher: Fetcher,
     /// Threads at most.
@@ -217,16 +216,14 @@ pub fn resolve(
     tools: &Wanted,
     ui: &Ui,
 ) -> Result<Lock> {
-    let family = family::of(plan.family, Engine::Native)?;
+    let family = family::of(plan.family, None)?;
     in_context(fetcher, jobs, tools, ui, |context| decide(plan, previous, context, family.as_ref()))
 }
 
 /// Brings the programs into the cache that a build leaves to others, if it does and the host's do not serve.
 pub fn provide_tools(plan: &Plan, fetcher: &Fetcher, jobs: usize, tools: &Wanted, ui: &Ui) -> Result<()> {
-    match plan.family {
-        FamilyKind::Rpm => in_context(fetcher, jobs, tools, ui, |context| context.tools.dnf(context).map(|_| ())),
-        FamilyKind::Deb | FamilyKind::Apk => Ok(()),
-    }
+    let family = family::of(plan.family, None)?;
+    in_context(fetcher, jobs, tools, ui, |context| family.provide_tools(context))
 }
 
 /// Does something that is less than a build.

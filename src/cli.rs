@@ -250,9 +250,9 @@ pub struct BuildArgs {
     /// Which packages.
     #[command(flatten)]
     pub locking: LockingArgs,
-    /// What installs the packages
-    #[arg(long, value_enum, default_value_t = Engine::Native)]
-    pub engine: Engine,
+    /// What installs the packages [default: native for Debian packages, dnf for RPM packages]
+    #[arg(long, value_enum)]
+    pub engine: Option<Engine>,
     /// Where programs come from.
     #[command(flatten)]
     pub tools: ToolsArgs,
@@ -416,7 +416,7 @@ mod tests {
         .expect("it parses");
         assert_eq!(
             (build.what.recipe.as_str(), build.cache.jobs, build.engine),
-            ("debian:12", Some(2), Engine::Debootstrap)
+            ("debian:12", Some(2), Some(Engine::Debootstrap))
         );
         assert!(build.to_stdout());
         assert_eq!(build.compression(), Compression { codec: Codec::None, level: None });

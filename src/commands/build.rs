@@ -104,7 +104,7 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if arguments.engine == Engine::Debootstrap {
+    if arguments.engine == Some(Engine::Debootstrap) {
         say("--engine", "debootstrap".into());
     }
     words

@@ -13,7 +13,7 @@ use super::{Session, print};
 use crate::build::resolve;
 use crate::cli::{LockArgs, RenewArgs};
 use crate::error::{did_you_mean, usage};
-use crate::family::{self, Engine};
+use crate::family;
 use crate::lock::{Change, Lock, Misfit, Previous, changes};
 use crate::recipe;
 use crate::ui::Ui;
@@ -91,7 +91,7 @@ pub fn renew(session: &Session, path: &Path, how: &RenewArgs, ui: &Ui) -> Result
         ui.info("Locked", format_args!("{shown} is up to date"));
         return Ok((old, Vec::new()));
     }
-    let family = family::of(session.plan.family, Engine::Native)?;
+    let family = family::of(session.plan.family, None)?;
     let changes = changes(&old, &new, |a, b| family.compare_versions(a, b));
     write(path, &new)?;
     let count = changes.len();

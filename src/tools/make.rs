@@ -9,7 +9,7 @@ use super::Wanted;
 use super::shelf::{Missing, Shelf, Tree};
 use crate::build::fetch;
 use crate::context::Context;
-use crate::family::{self, Engine};
+use crate::family;
 use crate::hash::sha256;
 use crate::lock::Lock;
 use crate::plan::Plan;
@@ -91,7 +91,7 @@ fn find(context: &Context, shelf: &Shelf, plan: &Plan) -> Result<Found> {
 fn make(context: &Context, shelf: &Shelf, plan: &Plan, lock: Option<Lock>) -> Result<Tree> {
     let what = "making the tools tree";
     let step = context.ui.step("Tooling");
-    let deb = family::of(FamilyKind::Deb, Engine::Native)?;
+    let deb = family::of(FamilyKind::Deb, None)?;
     let lock = match lock {
         Some(lock) => lock,
         None if context.fetcher.is_offline() => {

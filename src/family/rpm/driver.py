@@ -21,6 +21,8 @@ import dnf.yum.rpmtrans
 import hawkey
 import libdnf.transaction
 
+# Where the macros of the job are.
+HOME = os.environ["HOME"]
 REASONS = {
     libdnf.transaction.TransactionItemReason_DEPENDENCY: "dependency",
     libdnf.transaction.TransactionItemReason_WEAK_DEPENDENCY: "dependency",
@@ -47,7 +49,8 @@ def make_base(job):
     conf.plugins = False
     conf.arch = job["arch"]
     conf.ignorearch = job["foreign"]
-    conf.module_platform_id = job["module_platform_id"]
+    if job["module_platform_id"]:
+        conf.module_platform_id = job["module_platform_id"]
     conf.best = True
     conf.obsoletes = True
     conf.install_weak_deps = job["weak"]
@@ -182,6 +185,25 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
         self.failures.append({"message": str(message), "output": self.last})
 
 
+def run(command, purpose):
+    environment = dict(os.environ, HOME=HOME)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        raise Refused("rpm cannot %s: %s" % (purpose, (done.stderr or done.stdout).strip()))
+    return done.stdout
+
+
+def import_keys(job, files):
+    if files:
+        run(["rpmkeys", "--root", job["root"], "--import"] + files, "import the keys")
+
+
+def imported_keys(job):
+    # Also where there are none the exit code is 0: the whole database is asked.
+    names = run(["rpm", "--root", job["root"], "--query", "--all", "gpg-pubkey*"], "list its keys")
+    return set(names.split())
+
+
 def install(job):
     base = make_base(job)
     base.fill_sack(load_system_repo="auto", load_available_repos=False)
@@ -194,11 +216,9 @@ def install(job):
     if chosen != given:
         odd = ", ".join(sorted("-".join(nevra) for nevra in chosen ^ given))
         raise Refused("dnf would not install exactly the packages of the lock, but differ in: " + odd)
-    if job["keys"]:
-        command = ["rpmkeys", "--root", job["root"], "--import"] + job["keys"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Refused("rpm cannot import the keys: " + (done.stderr or done.stdout).strip())
+    import_keys(job, job["keys"])
+    lasting = imported_keys(job)
+    import_keys(job, job["build_keys"])
     if job["gpgcheck"]:
         for package in packages:
             code, message = base.package_signature_check(package)
@@ -211,6 +231,9 @@ def install(job):
     failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]
     # Without it the database keeps its write-ahead file.
     base.close()
+    passing = sorted(imported_keys(job) - lasting)
+    if passing:
+        run(["rpm", "--root", job["root"], "--erase"] + passing, "remove the keys that only the build needs")
     return {"failures": display.failures, "failed": failed, "said": display.said}
 
 

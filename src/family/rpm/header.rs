@@ -46,6 +46,8 @@ pub mod tag {
     pub const ARCH: u32 = 1022;
     /// State of each file: 0 is installed.
     pub const FILE_STATES: u32 = 1029;
+    /// Type and permissions of each file, as of stat(2).
+    pub const FILE_MODES: u32 = 1030;
     /// Flags of each file.
     pub const FILE_FLAGS: u32 = 1037;
     /// File name of the source package.
@@ -200,8 +202,6 @@ impl Header {
 
 #[cfg(test)]
 pub(super) mod testing {
-    use super::*;
-
     /// A value of a header that is put together for a test.
     pub enum Value<'a> {
         /// One string.
