@@ -15,7 +15,9 @@ use crate::plan::Plan;
 use crate::recipe::FamilyKind;
 use crate::root::Root;
 
+pub mod apk;
 pub mod deb;
+mod members;
 
 /// What installs the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
