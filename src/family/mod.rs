@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::recipe::FamilyKind;
 use crate::root::Root;
 
+pub mod apk;
 pub mod deb;
 
 /// What installs the packages.

@@ -1,0 +1,5 @@
+//! Alpine and what descends from it.
+
+mod dependency;
+mod info;
+mod version;
