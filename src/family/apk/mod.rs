@@ -2,4 +2,6 @@
 
 mod dependency;
 mod info;
+mod pool;
+mod solve;
 mod version;
