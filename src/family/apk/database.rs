@@ -1,6 +1,5 @@
 //! apk's database, `apk-installed(5)`: written byte for byte as apk does, so that apk inside goes on from it.
 
-use std::cmp::Ordering;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,6 +8,7 @@ use flate2::{Compression, GzBuilder};
 
 use super::instances::Instances;
 use super::package::{Package, checksum};
+use super::solve::display_order;
 use super::stage::Acl;
 use super::tree::Tree;
 use super::version;
@@ -46,7 +46,7 @@ pub struct Record<'a> {
 pub fn write(root: &Root, arch: &str, world: &[String], mut records: Vec<Record<'_>>, tree: &Tree<'_>) -> Result<()> {
     records.sort_by(|a, b| {
         let (a, b) = (&a.package.info, &b.package.info);
-        by_name(&a.name, &b.name).then_with(|| version::compare(&a.version, &b.version))
+        display_order(&a.name, &b.name).then_with(|| version::compare(&a.version, &b.version))
     });
     let (mut installed, mut triggers, mut scripts) = (Vec::new(), Vec::new(), Vec::new());
     for record in &records {
@@ -57,7 +57,7 @@ pub fn write(root: &Root, arch: &str, world: &[String], mut records: Vec<Record<
             continue;
         }
         if !package.info.triggers.is_empty() {
-            writeln!(triggers, "{} {}", package.checksum(), package.info.triggers.join(" "))?;
+            writeln!(triggers, "{} {}", package.info.checksum, package.info.triggers.join(" "))?;
         }
         for (name, text) in &package.scripts {
             let info = &package.info;
@@ -87,22 +87,16 @@ pub fn write(root: &Root, arch: &str, world: &[String], mut records: Vec<Record<
 fn world_text(world: &[String]) -> String {
     let name = |line: &str| line.split(['@', '<', '>', '=', '~']).next().unwrap_or_default().to_owned();
     let mut lines: Vec<&String> = world.iter().collect();
-    lines.sort_by(|a, b| by_name(&name(a), &name(b)));
+    lines.sort_by(|a, b| display_order(&name(a), &name(b)));
     lines.dedup();
     lines.iter().map(|line| format!("{line}\n")).collect()
-}
-
-/// The order of names in apk's lists: capital letters are as small ones.
-fn by_name(a: &str, b: &str) -> Ordering {
-    let fold = |text: &str| text.to_ascii_lowercase();
-    fold(a).cmp(&fold(b)).then_with(|| a.cmp(b))
 }
 
 /// One package's paragraph in `installed`.
 fn stanza(out: &mut Vec<u8>, record: &Record<'_>, tree: &Tree<'_>) -> Result<()> {
     let (package, locked) = (record.package, record.locked);
     let info = &package.info;
-    writeln!(out, "C:{}\nP:{}\nV:{}", package.checksum(), info.name, info.version)?;
+    writeln!(out, "C:{}\nP:{}\nV:{}", package.info.checksum, info.name, info.version)?;
     let optional = |out: &mut Vec<u8>, letter: char, text: &str| -> Result<()> {
         if !text.is_empty() {
             writeln!(out, "{letter}:{text}")?;

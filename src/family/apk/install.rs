@@ -64,7 +64,8 @@ pub fn install(context: &Context, plan: &Plan, set: &Set<'_>, root: &Root) -> Re
     step.done(format_args!("{} packages", packages.len()));
 
     let step = context.ui.step("Installing");
-    let order = order(&packages, set.world);
+    let infos: Vec<_> = packages.iter().map(|p| p.info.clone()).collect();
+    let order = order(&infos, set.world, plan.arch.apk)?;
     let mut tree = Tree::new(root, &packages);
     let scripts = Scripts::new(context, root, plan.epoch);
     for &index in &order {

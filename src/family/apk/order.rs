@@ -1,112 +1,68 @@
-//! The order of installation: apk's, which follows what was asked for, name by name, what a package needs before it,
-//! and what comes by itself right after the last package it waits for.
+//! The order of installation: that in which apk would install exactly these packages.
 
-use std::collections::{HashMap, HashSet};
+use anyhow::{Result, bail};
 
 use super::dependency::Dependency;
-use super::package::Package;
-use super::triggers::bucket;
+use super::info::Info;
+use super::pool::{Pool, Relation, Source};
+use super::solve::{Wish, solve};
 
-/// The packages in the order of installation, as indexes. `world` is what was asked for, one relation each, sorted.
-pub fn order(packages: &[Package], world: &[String]) -> Vec<usize> {
-    let mut order = Order::new(packages);
+/// The packages in the order of installation, as indexes. `world` is what was asked for, one relation each.
+pub fn order(packages: &[Info], world: &[String], arch: &str) -> Result<Vec<usize>> {
+    let sources = [Source { repository: Some(0), tag: None, packages }];
+    let mut pool = Pool::new(&sources, arch)?;
+    let mut wishes = Vec::with_capacity(world.len());
     for line in world {
-        if let Ok(relation) = Dependency::parse_tagged(line) {
-            order.name(relation.name);
-        }
+        // There is one of each package left, whatever repository it came from.
+        let dependency = Dependency { tag: None, ..Dependency::parse_tagged(line)? };
+        wishes.push(Wish { relation: Relation { name: pool.name_id(dependency.name), dependency }, tag: 0 });
     }
-    // What nothing in world leads to; a lock made elsewhere may have such.
-    for package in packages {
-        order.name(&package.info.name);
+    let outcome = solve(&pool, &wishes, |_| false);
+    if let Some(name) = outcome.missing.first() {
+        bail!("nothing in the lock gives {}, which is needed; make the lock anew", pool.name(*name).name);
     }
-    order.done
+    if let Some((package, _)) = outcome.faults.first() {
+        bail!("{} does not fit the other packages of the lock; make the lock anew", pool.package(*package).info.name);
+    }
+    if let Some(left) = (0..packages.len()).find(|package| !outcome.packages.contains(package)) {
+        bail!("the lock has {}, and nothing asks for it; make the lock anew", packages[left].name);
+    }
+    Ok(outcome.packages)
 }
 
-struct Order<'a> {
-    packages: &'a [Package],
-    /// Who stands for a name, and in which version.
-    chosen: HashMap<&'a str, (usize, &'a str)>,
-    /// By a name, the names of packages that come by themselves when it is there, in apk's order.
-    waiting: HashMap<&'a str, Vec<&'a str>>,
-    processed: HashSet<String>,
-    begun: HashSet<usize>,
-    done: Vec<usize>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Order<'a> {
-    fn new(packages: &'a [Package]) -> Order<'a> {
-        let mut chosen: HashMap<&str, (usize, &str)> = HashMap::new();
-        // Several packages may provide a name without a version: one of them stands for it.
-        let mut by_priority: Vec<usize> = (0..packages.len()).collect();
-        by_priority.sort_by_key(|i| std::cmp::Reverse(packages[*i].info.provider_priority));
-        for (index, package) in packages.iter().enumerate() {
-            chosen.insert(&package.info.name, (index, &package.info.version));
-        }
-        for versioned in [true, false] {
-            for &index in &by_priority {
-                for provided in packages[index].info.provides.iter().filter(|p| p.version.is_empty() != versioned) {
-                    chosen.entry(provided.name).or_insert((index, provided.version));
-                }
-            }
-        }
-        let mut waiting: HashMap<&str, Vec<&str>> = HashMap::new();
-        for package in packages {
-            for relation in package.info.install_if.iter() {
-                let names = waiting.entry(relation.name).or_default();
-                names.push(package.info.name.as_str());
-                names.extend(package.info.provides.iter().map(|provided| provided.name));
-            }
-        }
-        for names in waiting.values_mut() {
-            names.sort_by_key(|name| bucket(name.as_bytes()));
-        }
-        Order {
-            packages,
-            chosen,
-            waiting,
-            processed: HashSet::new(),
-            begun: HashSet::new(),
-            done: Vec::with_capacity(packages.len()),
-        }
+    fn package(name: &str, depends: &str, install_if: &str) -> Info {
+        let text = format!("C:Q1{name}\nP:{name}\nV:1-r0\nA:x86_64\nD:{depends}\ni:{install_if}");
+        Info::from_index(&text).expect("it is valid")
     }
 
-    fn name(&mut self, name: &str) {
-        if !self.processed.insert(name.to_owned()) {
-            return;
-        }
-        let Some(&(index, _)) = self.chosen.get(name) else { return };
-        if !self.begun.insert(index) {
-            return;
-        }
-        let info = &self.packages[index].info;
-        self.processed.insert(info.name.clone());
-        self.processed.extend(info.provides.iter().map(|provided| provided.name.to_owned()));
-        for relation in info.depends.iter() {
-            self.name(relation.name);
-        }
-        self.done.push(index);
-        for name in std::iter::once(info.name.as_str()).chain(info.provides.iter().map(|provided| provided.name)) {
-            for waiting in self.waiting.get(name).cloned().unwrap_or_default() {
-                self.by_itself(waiting);
-            }
-        }
+    fn names(packages: &[Info], world: &[&str]) -> Result<Vec<String>> {
+        let world: Vec<String> = world.iter().map(|line| line.to_string()).collect();
+        Ok(order(packages, &world, "x86_64")?.into_iter().map(|at| packages[at].name.clone()).collect())
     }
 
-    /// Installs what comes by itself if all that it waits for is there.
-    fn by_itself(&mut self, name: &str) {
-        if self.processed.contains(name) {
-            return;
-        }
-        let Some(&(index, _)) = self.chosen.get(name) else { return };
-        let all = self.packages[index].info.install_if.iter().all(|relation| {
-            let met = match self.chosen.get(relation.name) {
-                Some(&(other, version)) => relation.is_met_by(version, &self.packages[other].checksum()),
-                None => relation.conflict,
-            };
-            met && (relation.conflict || self.processed.contains(relation.name))
-        });
-        if all {
-            self.name(name);
-        }
+    #[test]
+    fn what_is_needed_comes_first_and_what_comes_by_itself_right_after() {
+        let packages = [
+            package("a-openrc", "", "a openrc"),
+            package("app", "lib !old", ""),
+            package("a", "lib", ""),
+            package("lib", "app", ""),
+            package("openrc", "", ""),
+        ];
+        let found = names(&packages, &["openrc", "a@edge"]).expect("they fit");
+        assert_eq!(found, ["app", "lib", "a", "openrc", "a-openrc"]);
+    }
+
+    #[test]
+    fn a_lock_that_does_not_fit_is_refused() {
+        let packages = [package("a", "b", ""), package("c", "", "")];
+        let error = |world: &[&str]| names(&packages, world).expect_err("it does not fit").to_string();
+        assert!(error(&["a"]).contains("nothing in the lock gives b"), "{}", error(&["a"]));
+        assert!(error(&["c"]).contains("the lock has a, and nothing asks for it"), "{}", error(&["c"]));
+        assert!(error(&["c>2", "c"]).contains("c does not fit"), "{}", error(&["c>2"]));
     }
 }

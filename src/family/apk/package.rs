@@ -51,7 +51,7 @@ pub struct Signature {
 #[derive(Debug)]
 pub struct Package {
     path: PathBuf,
-    /// What `.PKGINFO` says.
+    /// What `.PKGINFO` says, and the checksum by which indexes and databases name the package.
     pub info: Info,
     /// The scripts, by their name in [`SCRIPTS`], in that order.
     pub scripts: Vec<(&'static str, Vec<u8>)>,
@@ -104,9 +104,10 @@ impl Package {
                     }
                     let identity = Sha1::digest(&compressed).into();
                     let path = path.to_owned();
+                    let info = Info { checksum: checksum(&identity), ..*info };
                     return Ok(Package {
                         path,
-                        info: *info,
+                        info,
                         scripts,
                         identity,
                         signatures,
@@ -117,11 +118,6 @@ impl Package {
                 }
             }
         }
-    }
-
-    /// `Q1` and the SHA-1 of the control member in base64: how indexes and databases name a package.
-    pub fn checksum(&self) -> String {
-        checksum(&self.identity)
     }
 
     /// A script; `None` if it has none of that name.

@@ -7,7 +7,7 @@ pub fn file(old: &Package, new: &Package) -> Option<bool> {
     let names = |a: &Package, b: &Package| {
         a.info.replaces.iter().any(|relation| {
             if relation.name == b.info.name {
-                relation.is_met_by(&b.info.version, &b.checksum())
+                relation.is_met_by(&b.info.version, &b.info.checksum)
             } else {
                 relation.conflict
             }
