@@ -64,4 +64,12 @@ mod tests {
         assert_eq!(sha256_of(&large[..]).expect("it reads"), (sha256(&large), large.len() as u64));
         assert_eq!(hex(&[0, 0x0f, 0xa5, 0xff]), "000fa5ff");
     }
+
+    #[test]
+    fn base_64() {
+        // RFC 4648, section 10.
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
 }

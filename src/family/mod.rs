@@ -17,6 +17,7 @@ use crate::root::Root;
 
 pub mod apk;
 pub mod deb;
+mod host_tool;
 mod members;
 
 /// What installs the packages.

@@ -95,8 +95,8 @@ pub fn install(context: &Context, plan: &Plan, set: &Set<'_>, root: &Root) -> Re
 /// Opens a package file, and checks that it is the one that the lock names.
 pub fn open(fetched: &Fetched) -> Result<Package> {
     let locked = &fetched.package;
-    let package =
-        Package::open(&fetched.file).with_context(|| format!("opening the package {} {}", locked.name, locked.version))?;
+    let package = Package::open(&fetched.file)
+        .with_context(|| format!("opening the package {} {}", locked.name, locked.version))?;
     let info = &package.info;
     // An index may give its own architecture to packages that are the same for all.
     let same_arch = info.arch == locked.arch || info.arch == "noarch";

@@ -194,8 +194,9 @@ impl Stage<'_> {
     /// The file that a hard link is to: an earlier one of the package itself, so it cannot be outside.
     fn target(&self, target: &Path) -> Result<usize> {
         let first = self.paths.get(target).copied().filter(|first| self.entries[*first].what != What::Dir);
-        let first = first
-            .with_context(|| format!("the target /{} of the hard link is no earlier file of the package", target.display()))?;
+        let first = first.with_context(|| {
+            format!("the target /{} of the hard link is no earlier file of the package", target.display())
+        })?;
         Ok(if let What::Hardlink(original) = self.entries[first].what { original } else { first })
     }
 

@@ -152,8 +152,7 @@ impl<'a> Tree<'a> {
             if self.dirs.contains_key(path) {
                 return;
             }
-            let dir =
-                Dir { order: self.dirs.len(), modified: false, created: false, is_ours: false, owner: None };
+            let dir = Dir { order: self.dirs.len(), modified: false, created: false, is_ours: false, owner: None };
             self.dirs.insert(path.to_owned(), dir);
         }
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::control::Paragraph;
-use crate::family::members::{Bounded, Kind, Member, Members, Paths};
 use crate::codec::Codec;
+use crate::family::members::{Bounded, Kind, Member, Members, Paths};
 
 /// The maintainer scripts, lists and templates of one package are never larger than this; the largest in Debian have
 /// a few megabytes of checksums.
