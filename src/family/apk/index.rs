@@ -149,6 +149,9 @@ pub mod testing {
         header.set_size(data.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(mtime);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_cksum();
         let mut out = header.as_bytes().to_vec();
         out.extend(data);

@@ -7,3 +7,4 @@ mod pool;
 mod signature;
 mod solve;
 mod version;
+mod world;
