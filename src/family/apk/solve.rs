@@ -13,6 +13,8 @@ use super::pool::{NameId, PackageId, Pool, Provider, Relation};
 
 mod changes;
 mod discover;
+#[cfg(test)]
+mod oracle;
 mod prefer;
 mod reconsider;
 
