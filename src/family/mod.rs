@@ -17,6 +17,8 @@ use crate::root::Root;
 
 pub mod apk;
 pub mod deb;
+mod host_tool;
+mod members;
 
 /// What installs the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -13,7 +13,7 @@ pub type NameId = usize;
 /// A package, by its place in the pool.
 pub type PackageId = usize;
 
-/// apk keeps its names in a table of so many buckets. The order in which it meets the names of equal right follows from
+/// apk keeps its names in a table of so many buckets, and its folders in another one. The order in which it meets the names of equal right follows from
 /// that, and with it some of its choices.
 const BUCKETS: u32 = 20_000;
 /// What apk's hash function starts from.
@@ -180,7 +180,7 @@ impl<'a> Pool<'a> {
     fn reverse_relations(&mut self) {
         let mut order: Vec<NameId> = (0..self.names.len()).collect();
         // Within a bucket the name that came last is first.
-        order.sort_by_key(|id| (hash(self.names[*id].name.as_bytes(), SEED) % BUCKETS, std::cmp::Reverse(*id)));
+        order.sort_by_key(|id| (bucket(self.names[*id].name.as_bytes()), std::cmp::Reverse(*id)));
         // Which name was noted last at each.
         let mut depended = vec![NameId::MAX; self.names.len()];
         let mut triggered = vec![NameId::MAX; self.names.len()];
@@ -265,6 +265,11 @@ impl<'a> Pool<'a> {
     pub fn repositories_of(&self, tags: u32) -> u32 {
         self.tags.iter().enumerate().filter(|(at, _)| tags & (1 << at) != 0).fold(0, |all, (_, (_, set))| all | set)
     }
+}
+
+/// Where apk keeps a name (or the path of a folder) in its tables: it goes through them in this order.
+pub fn bucket(name: &[u8]) -> u32 {
+    hash(name, SEED) % BUCKETS
 }
 
 /// MurmurHash3 of 32 bits, a function in the public domain.
