@@ -26,5 +26,7 @@ pub mod plan;
 pub mod recipe;
 pub mod root;
 pub mod sandbox;
+pub(crate) mod sat;
+pub mod tools;
 pub mod ui;
 pub mod work;

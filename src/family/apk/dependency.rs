@@ -1,6 +1,7 @@
 //! Relations between packages: `depends`, `provides`, `install_if`, `replaces` and the lines of `world`
 //! (`apk-package(5)`, `apk-world(5)`).
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use anyhow::{Result, bail};
@@ -43,22 +44,16 @@ impl Comparison {
         }
     }
 
-    /// Whether `version` stands so to `wanted`. A version that is not given (empty) stands in every way to a given one.
+    /// Whether `version` stands so to `wanted`. A version that is not given (empty) is earlier than every other one.
     pub fn holds(self, version: &str, wanted: &str) -> bool {
         if self == Comparison::ANY {
             return true;
         }
-        match (version.is_empty(), wanted.is_empty()) {
-            (true, true) => self.equal,
-            (true, false) | (false, true) => self.equal || self.less || self.greater,
-            (false, false) => {
-                let order = if self.prefix { version::compare_prefix } else { version::compare };
-                match order(version, wanted) {
-                    std::cmp::Ordering::Less => self.less,
-                    std::cmp::Ordering::Equal => self.equal,
-                    std::cmp::Ordering::Greater => self.greater,
-                }
-            }
+        let order = if self.prefix { version::compare_prefix } else { version::compare };
+        match order(version, wanted) {
+            Ordering::Less => self.less,
+            Ordering::Equal => self.equal,
+            Ordering::Greater => self.greater,
         }
     }
 }
@@ -255,7 +250,9 @@ mod tests {
             ("a<~1.0", "1.1", false),
             ("a>=1.0", "1.0_rc1", false),
             ("a<1.0", "1.0_rc1", true),
-            ("a>=1.0", "", true),
+            ("a>=1.0", "", false),
+            ("a<1.0", "", true),
+            ("!a~1.0", "", true),
             ("!a", "1", false),
             ("!a>2", "1", true),
             ("!a>2", "3", false),

@@ -40,10 +40,13 @@ enum Field {
     Conflicts,
     Breaks,
     Provides,
+    Suggests,
+    Replaces,
+    Enhances,
 }
 
 /// Every kept field by its name.
-const FIELDS: [(&str, Field); 17] = [
+const FIELDS: [(&str, Field); 20] = [
     ("Package", Field::Package),
     ("Version", Field::Version),
     ("Architecture", Field::Architecture),
@@ -60,6 +63,9 @@ const FIELDS: [(&str, Field); 17] = [
     ("Essential", Field::Essential),
     ("Important", Field::Important),
     ("Recommends", Field::Recommends),
+    ("Suggests", Field::Suggests),
+    ("Replaces", Field::Replaces),
+    ("Enhances", Field::Enhances),
     ("Protected", Field::Protected),
 ];
 
@@ -241,6 +247,21 @@ impl<'a> Package<'a> {
     /// `Recommends`.
     pub fn recommends(&self) -> &'a str {
         self.get(Field::Recommends)
+    }
+
+    /// `Suggests`.
+    pub fn suggests(&self) -> &'a str {
+        self.get(Field::Suggests)
+    }
+
+    /// `Replaces`.
+    pub fn replaces(&self) -> &'a str {
+        self.get(Field::Replaces)
+    }
+
+    /// `Enhances`.
+    pub fn enhances(&self) -> &'a str {
+        self.get(Field::Enhances)
     }
 
     /// `Conflicts`.

@@ -1,11 +1,13 @@
 //! The packages to choose from: for every name the one version that may be installed, and who provides what.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::index::{Index, Package};
+use super::mentions;
 use super::relation::{self, Operator, Relation};
 use super::version;
 
@@ -61,6 +63,9 @@ pub struct Pool<'a> {
     providers: HashMap<&'a str, Vec<Provided<'a>>>,
     /// Names of packages that only sources below priority 0 have.
     barred: HashSet<&'a str>,
+    sources: &'a [Source],
+    /// What [`mentions::numbers`] says, from when it is first asked for: it reads every relation there is.
+    mentions: OnceLock<Vec<u32>>,
 }
 
 impl<'a> Pool<'a> {
@@ -107,7 +112,8 @@ impl<'a> Pool<'a> {
             }
         }
         barred.retain(|name| !names.contains_key(name));
-        let mut pool = Pool { native, candidates, names, providers: HashMap::new(), barred };
+        let mut pool =
+            Pool { native, candidates, names, providers: HashMap::new(), barred, sources, mentions: OnceLock::new() };
         for id in 0..Id::try_from(pool.candidates.len())? {
             pool.add_provides(id)?;
         }
@@ -174,8 +180,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The candidates that satisfy a relation, the preferred one first: the package of that name, then those that
-    /// provide it in apt's order (essential ones, important ones, higher priority). Where apt goes by the order in
-    /// which its cache met the names, it is the later one in the indexes.
+    /// provide it in apt's order: essential ones, important ones, higher priority, the name that its cache met last.
     pub fn satisfying(&self, relation: &Relation<'_>) -> Vec<Id> {
         let mut found = Vec::new();
         if let Some(id) = self.find(relation.name) {
@@ -198,13 +203,27 @@ impl<'a> Pool<'a> {
             })
             .map(|provided| provided.id)
             .collect();
-        others.sort_by_key(|id| {
-            let package = self.get(*id).package;
-            (!package.essential(), !package.important(), priority_rank(package.priority()), Reverse(*id))
-        });
+        let rank = |id: Id| {
+            let package = self.get(id).package;
+            (!package.essential(), !package.important(), priority_rank(package.priority()))
+        };
+        others.sort_by(|a, b| rank(*a).cmp(&rank(*b)).then_with(|| self.met_later(*a, *b)));
         others.dedup();
         found.extend(others);
         found
+    }
+
+    /// The one whose name apt's cache met later goes before the other. apt reads in-house files after all repositories.
+    fn met_later(&self, one: Id, other: Id) -> Ordering {
+        if one == other {
+            return Ordering::Equal;
+        }
+        let numbers = self.mentions.get_or_init(|| {
+            let (of_repositories, files): (Vec<_>, Vec<_>) = self.sources.iter().partition(|s| s.repository.is_some());
+            let indexes = of_repositories.into_iter().chain(files).map(|source| &source.index);
+            mentions::numbers(indexes, self.native, &self.names, self.count())
+        });
+        numbers[other as usize].cmp(&numbers[one as usize])
     }
 
     /// Whether the architecture qualifier of a relation lets this package satisfy it (Multi-Arch specification):
@@ -225,18 +244,26 @@ fn priority_rank(priority: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use super::*;
 
-    fn source(repository: Option<usize>, text: &str) -> Source {
-        let full = text.replace("Package:", "Architecture: amd64\nPackage:");
-        Source {
-            repository,
-            names: Vec::new(),
-            priority: 500,
-            index: Index::parse(&full, "test").expect("it is valid"),
-        }
+    /// A source of priority 500 with these packages, for amd64 where they do not say otherwise.
+    pub fn source(repository: Option<usize>, text: &str) -> Source {
+        let paragraphs = text.trim_end().split("\n\n").filter(|p| !p.is_empty()).map(|paragraph| {
+            match paragraph.contains("Architecture:") {
+                true => format!("{paragraph}\n\n"),
+                false => format!("{paragraph}\nArchitecture: amd64\n\n"),
+            }
+        });
+        let index = Index::parse(&paragraphs.collect::<String>(), "test").expect("it is valid");
+        Source { repository, names: Vec::new(), priority: 500, index }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::source;
+    use super::*;
 
     fn names(pool: &Pool<'_>, relation: &str) -> Vec<String> {
         let relation = Relation::parse(relation).expect("it is valid");
@@ -291,16 +318,8 @@ mod tests {
 
     #[test]
     fn other_architectures_are_left_out() {
-        let sources = [Source {
-            repository: Some(0),
-            names: Vec::new(),
-            priority: 500,
-            index: Index::parse(
-                "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n",
-                "test",
-            )
-            .expect("it is valid"),
-        }];
+        let text = "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n";
+        let sources = [source(Some(0), text)];
         let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
         assert!(pool.find("a").is_none() && pool.find("b").is_some() && pool.count() == 1);
     }
@@ -327,6 +346,20 @@ mod tests {
         assert_eq!(names(&pool, "w:amd64"), ["w", "p1"]);
         assert!(names(&pool, "w:arm64").is_empty());
         assert!(names(&pool, "nothing").is_empty());
+    }
+
+    #[test]
+    fn of_equal_providers_the_name_that_was_met_last_goes_first() {
+        let sources = [
+            source(None, "Package: own\nVersion: 1\nProvides: v\n"),
+            source(Some(0), "Package: a\nVersion: 1\nSuggests: p3\n\nPackage: p1\nVersion: 1\nProvides: v\n"),
+            source(
+                Some(1),
+                "Package: p2\nVersion: 1\nProvides: v\nEnhances: p1\n\nPackage: p3\nVersion: 1\nProvides: v\n",
+            ),
+        ];
+        let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
+        assert_eq!(names(&pool, "v"), ["own", "p2", "p1", "p3"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ impl Solver<'_, '_> {
         let (state_a, state_b) = (&self.packages[a.package], &self.packages[b.package]);
         let (package_a, package_b) = (self.pool.package(a.package), self.pool.package(b.package));
         let own_version = || match package_a.name == package_b.name {
-            true => compare(&package_a.info.version, &package_b.info.version),
+            true => version::compare(&package_a.info.version, &package_b.info.version),
             false => Ordering::Equal,
         };
         state_a
@@ -22,17 +22,12 @@ impl Solver<'_, '_> {
             .then_with(|| state_b.conflicts.cmp(&state_a.conflicts))
             .then_with(|| state_a.tag_ok.cmp(&state_b.tag_ok))
             .then_with(|| state_a.tag_preferred.cmp(&state_b.tag_preferred))
-            .then_with(|| compare(a.version, b.version))
+            .then_with(|| version::compare(a.version, b.version))
             .then_with(own_version)
             .then_with(|| package_a.info.provider_priority.cmp(&package_b.info.provider_priority))
             .then_with(|| place(package_b.repositories).cmp(&place(package_a.repositories)))
             .is_gt()
     }
-}
-
-/// Names provided without a version stand to every version alike.
-fn compare(a: &str, b: &str) -> Ordering {
-    if a.is_empty() || b.is_empty() { Ordering::Equal } else { version::compare(a, b) }
 }
 
 /// The first repository of a set, counted from 1; in-house files come before all.
