@@ -69,6 +69,7 @@ pub static RECIPE: &[Field] = &[
     field("repository", REPOSITORIES),
     field("mirror", Kind::Table(MIRROR)),
     field("packages", Kind::Table(PACKAGES)),
+    field("rpm", Kind::Table(RPM)),
     field("system", Kind::Table(SYSTEM)),
     field("user", USERS),
     field("file", FILES),
@@ -89,6 +90,7 @@ pub static OVERLAY: &[Field] = &[
     field("repository", REPOSITORIES),
     field("mirror", Kind::Table(MIRROR)),
     field("packages", Kind::Table(PACKAGES)),
+    field("rpm", Kind::Table(RPM)),
     field("system", Kind::Table(SYSTEM)),
     field("user", USERS),
     field("file", FILES),
@@ -119,6 +121,7 @@ static REPOSITORY: &[Field] = &[
     field("priority", Kind::Priority),
     field("build_only", Kind::Flag),
     field("image_key", Kind::Text),
+    field("signed_index", Kind::Flag),
 ];
 
 /// The keys of a key that is downloaded.
@@ -132,6 +135,17 @@ static PACKAGES: &[Field] = &[
     field("recommends", Kind::Flag),
     field("priorities", Kind::List),
     field("files", Kind::List),
+    field("key", Kind::Keys),
+    field("trusted", Kind::Flag),
+    field("scriptlet_errors", Kind::Text),
+];
+
+static RPM: &[Field] = &[
+    field("dbpath", Kind::Text),
+    field("module_platform_id", Kind::Text),
+    field("releasever", Kind::Text),
+    field("rebuild_database", Kind::Flag),
+    field("language_packs", Kind::Flag),
 ];
 
 static SYSTEM: &[Field] = &[field("timezone", Kind::Text), field("locale", Kind::Text), field("docs", Kind::Flag)];
