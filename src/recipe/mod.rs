@@ -65,6 +65,11 @@ pub fn load(spec: &str, overrides: &Overrides, download: Download<'_>) -> anyhow
     plan::make(source::load(&spec.recipe)?, spec.release.as_deref(), overrides, download)
 }
 
+/// The family of `RECIPE[:RELEASE]`, before any choice is made.
+pub fn family_of(spec: &str) -> anyhow::Result<FamilyKind> {
+    choose::family(&source::load(&source::parse_spec(spec)?.recipe)?)
+}
+
 /// The package families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -120,3 +120,7 @@ fn digest<D: sha2::Digest>(input: &mut impl Read) -> Result<String> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
