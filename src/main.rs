@@ -6,7 +6,6 @@ use anyhow::Result;
 use clap::Parser as _;
 use mkbase::cli::{Cli, Command};
 use mkbase::error::{Exit, exit_code};
-use mkbase::recipe::{self, FamilyKind};
 use mkbase::sandbox::{init, userns};
 use mkbase::ui::{Level, Ui};
 use mkbase::{commands, interrupt, work};
@@ -39,13 +38,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, ui: &Ui) -> Result<()> {
     // In this order: a user namespace can be entered only by a process of one thread, and signals get one.
-    let runs_programs = match &cli.command {
-        Command::Build(_) | Command::Check(_) => true,
-        // dnf decides on the packages. What is wrong with the recipe, the command itself says.
-        Command::Lock(arguments) => recipe::family_of(&arguments.what.recipe).is_ok_and(|f| f == FamilyKind::Rpm),
-        _ => false,
-    };
-    if runs_programs {
+    if commands::needs_namespace(&cli.command) {
         userns::enter()?;
     }
     match cli.command {

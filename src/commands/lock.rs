@@ -23,13 +23,13 @@ const LIMIT: u64 = 64 << 20;
 
 /// Makes or renews the lock that the arguments describe.
 pub fn lock(arguments: &LockArgs, ui: &Ui) -> Result<()> {
-    let session = Session::new(&arguments.what, &arguments.cache, false)?;
+    let session = Session::new(&arguments.what, &arguments.cache, &arguments.tools, false)?;
     check_packages(&arguments.renew, &arguments.what.recipe)?;
     if arguments.output.as_deref() == Some(Path::new("-")) {
         if arguments.renew.update {
             return Err(usage("--update renews a file, and -o - names none; leave one of them out"));
         }
-        let lock = resolve(&session.plan, None, &session.fetcher, session.jobs, ui)?;
+        let lock = resolve(&session.plan, None, &session.fetcher, session.jobs, &session.tools, ui)?;
         return print(lock.to_text()?);
     }
     let path = match &arguments.output {
@@ -79,7 +79,7 @@ pub fn renew(session: &Session, path: &Path, how: &RenewArgs, ui: &Ui) -> Result
         held: if partly { held(old, &how.packages) } else { BTreeMap::new() },
         allow_rollback: how.allow_rollback,
     });
-    let new = resolve(&session.plan, previous.as_ref(), &session.fetcher, session.jobs, ui)?;
+    let new = resolve(&session.plan, previous.as_ref(), &session.fetcher, session.jobs, &session.tools, ui)?;
     check_names(&how.packages, old.as_ref(), &new)?;
     let Some(old) = old else {
         write(path, &new)?;

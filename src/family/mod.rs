@@ -14,7 +14,6 @@ use crate::lock::{Lock, LockedPackage, Previous};
 use crate::plan::Plan;
 use crate::recipe::FamilyKind;
 use crate::root::Root;
-use crate::tools::Tools;
 
 pub mod dates;
 pub mod deb;
@@ -37,7 +36,7 @@ pub fn of(kind: FamilyKind, engine: Option<Engine>) -> Result<Box<dyn Family>> {
     match (kind, engine) {
         (FamilyKind::Deb, None | Some(Engine::Native)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Native })),
         (FamilyKind::Deb, Some(Engine::Debootstrap)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Debootstrap })),
-        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm { tools: Tools::Host })),
+        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm)),
         (FamilyKind::Apk, _) => {
             Err(usage("family: this version of mkbase makes images of the deb and rpm families only, not of apk"))
         }
@@ -104,6 +103,11 @@ pub struct Owners {
 pub trait Family: Sync {
     /// Reads the signed indexes and decides on every package, going on from an older lock if there is one.
     fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock>;
+
+    /// Gets the programs that resolving and installing leave to others, where the host's do not serve.
+    fn provide_tools(&self, _: &Context) -> Result<()> {
+        Ok(())
+    }
 
     /// The order of two versions of a package.
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;

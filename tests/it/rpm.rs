@@ -21,7 +21,8 @@ fn a_mini_distribution_builds_and_has_a_database_of_its_packages() {
         assert!(tree.contains_key(path), "no {path}");
     }
     for path in tree.keys() {
-        let left = path.contains(".rpmdb") || path.ends_with("-wal") || path.ends_with("-shm") || path.ends_with(".lock");
+        let left =
+            path.contains(".rpmdb") || path.ends_with("-wal") || path.ends_with("-shm") || path.ends_with(".lock");
         assert!(!left && !path.starts_with("mkbase"), "{path} was left");
         assert!(!path.starts_with("var/cache/dnf/") && !path.starts_with("var/lib/dnf/"), "{path} was left");
     }

@@ -33,7 +33,8 @@ const STATE_NETSHARED: u64 = 3;
 
 /// Where the database of a tree is, if it has one.
 pub fn find(root: &Root) -> Option<PathBuf> {
-    let files = |folder: &&str| [SQLITE].iter().chain(&OTHERS).map(|name| Path::new(folder).join(name)).collect::<Vec<_>>();
+    let files =
+        |folder: &&str| [SQLITE].iter().chain(&OTHERS).map(|name| Path::new(folder).join(name)).collect::<Vec<_>>();
     FOLDERS.iter().flat_map(files).find(|path| root.exists(path))
 }
 
@@ -91,7 +92,8 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
         let place = || format!("reading what the RPM database has of {name}");
         let source = header.text(tag::SOURCE_RPM).with_context(place)?.unwrap_or_default().into_owned();
         let (source, source_version) = source_of(&source).unwrap_or((&name, &evr));
-        let size = header.number(tag::LONG_SIZE).with_context(place)?.or(header.number(tag::SIZE).with_context(place)?);
+        let size =
+            header.number(tag::LONG_SIZE).with_context(place)?.or(header.number(tag::SIZE).with_context(place)?);
         let licences = files(&header).with_context(place)?;
         let mut licence_files: Vec<String> = licences
             .into_iter()
@@ -227,7 +229,11 @@ mod tests {
         let copy = |value: &Value<'_>| match value {
             Value::Text(text) => Value::Texts(Box::leak(Box::new([&*Box::leak((*text).to_owned().into_boxed_str())]))),
             Value::Texts(texts) => Value::Texts(Box::leak(
-                texts.iter().map(|t| &*Box::leak((*t).to_owned().into_boxed_str())).collect::<Vec<_>>().into_boxed_slice(),
+                texts
+                    .iter()
+                    .map(|t| &*Box::leak((*t).to_owned().into_boxed_str()))
+                    .collect::<Vec<_>>()
+                    .into_boxed_slice(),
             )),
             Value::Numbers(numbers) => Value::Numbers(Box::leak(numbers.to_vec().into_boxed_slice())),
             Value::Bytes(bytes) => Value::Bytes(Box::leak(bytes.to_vec().into_boxed_slice())),
@@ -258,9 +264,10 @@ mod tests {
 
     #[test]
     fn what_is_installed_and_whose_every_path_is() {
-        let mut bash = files_of(&["/bin/", "/etc/", "/etc/", "/usr/share/licenses/bash/", "/var/log/"], &[
-            "sh", "bashrc", "gone", "COPYING", "bash.log",
-        ]);
+        let mut bash = files_of(
+            &["/bin/", "/etc/", "/etc/", "/usr/share/licenses/bash/", "/var/log/"],
+            &["sh", "bashrc", "gone", "COPYING", "bash.log"],
+        );
         bash.extend([
             (tag::FILE_FLAGS, Value::Numbers(&[0, 1 | 16, 0, 128, 64])),
             // The third was not installed.
@@ -278,7 +285,10 @@ mod tests {
         let bash = &found[1];
         assert_eq!((bash.version.as_str(), bash.arch.as_str()), ("3:1.0-2.el9", "x86_64"));
         assert_eq!((bash.source.as_str(), bash.source_version.as_str()), ("bash-src", "1.0-2.el9"));
-        assert_eq!((bash.installed_size, bash.licence_files.as_slice()), (4096, &["/usr/share/licenses/bash/COPYING".to_owned()][..]));
+        assert_eq!(
+            (bash.installed_size, bash.licence_files.as_slice()),
+            (4096, &["/usr/share/licenses/bash/COPYING".to_owned()][..])
+        );
         let owners = owners(&root).expect("it reads");
         let paths: Vec<_> = owners.paths.iter().map(|(p, o)| (p.to_str().expect("text"), o.as_str())).collect();
         assert_eq!(

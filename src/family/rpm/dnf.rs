@@ -33,8 +33,8 @@ const MACROS: &[(&str, &str)] = &[
     ("_db_backend", "sqlite"),
     ("_keyring", "rpmdb"),
     ("_excludedocs", "0"),
-    // Mounted for the scriptlets: nobody may change these folders, least of all in a user namespace.
-    ("_netsharedpath", "/dev:/proc:/sys"),
+    // Where the kernel's file systems are mounted: their owner cannot be set, and for an ordinary user is another one.
+    ("_netsharedpath", "/proc:/sys"),
     ("_minimize_writes", "0"),
     ("_flush_io", "0"),
     ("_pkgverify_level", "digest"),

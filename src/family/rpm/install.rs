@@ -143,10 +143,9 @@ fn judge(context: &Context, plan: &Plan, answer: &Answer) -> Result<()> {
     }
     match plan.packages.scriptlet_errors {
         ScriptletErrors::Warn => messages.iter().for_each(|message| context.ui.warn(message)),
-        ScriptletErrors::Fail if !messages.is_empty() => bail!(
-            "{}; to go on in spite of it, set scriptlet_errors = \"warn\" in [packages]",
-            messages.join("; ")
-        ),
+        ScriptletErrors::Fail if !messages.is_empty() => {
+            bail!("{}; to go on in spite of it, set scriptlet_errors = \"warn\" in [packages]", messages.join("; "))
+        }
         ScriptletErrors::Fail => {}
     }
     Ok(())
@@ -226,8 +225,14 @@ mod tests {
     fn failures_name_section_package_and_output() {
         let failure = |message: &str, output: &str| Failure { message: message.into(), output: output.into() };
         for (failure, expected) in [
-            (failure("Error in POSTIN scriptlet in rpm package bash", "no\nwarning: x\n"), "%post of bash failed: no; warning: x"),
-            (failure("Error in <lua> scriptlet in rpm package bash", ""), "the scriptlet <lua> of bash failed: it said nothing"),
+            (
+                failure("Error in POSTIN scriptlet in rpm package bash", "no\nwarning: x\n"),
+                "%post of bash failed: no; warning: x",
+            ),
+            (
+                failure("Error in <lua> scriptlet in rpm package bash", ""),
+                "the scriptlet <lua> of bash failed: it said nothing",
+            ),
             (failure("Error unpacking rpm package bash", "cpio: x"), "Error unpacking rpm package bash: cpio: x"),
         ] {
             assert_eq!(describe(&failure), expected);

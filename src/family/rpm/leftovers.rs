@@ -10,7 +10,9 @@ pub static STEPS: &[Step] = &[
     Step {
         name: "dnf/cache",
         sentence: "Downloaded metadata and packages of dnf, yum and libdnf.",
-        run: |c| ["var/cache/dnf", "var/cache/yum", "var/cache/libdnf5"].iter().try_for_each(|f| c.remove_unowned_content(f)),
+        run: |c| {
+            ["var/cache/dnf", "var/cache/yum", "var/cache/libdnf5"].iter().try_for_each(|f| c.remove_unowned_content(f))
+        },
     },
     Step {
         name: "dnf/state",

@@ -12,7 +12,6 @@ use crate::family::{Family, Fetched, Installed, Owners};
 use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::tools::Tools;
 
 mod checks;
 mod configure;
@@ -34,16 +33,17 @@ mod verify;
 mod version;
 
 /// The rpm family.
-#[derive(Debug, Clone)]
-pub struct Rpm {
-    /// Where dnf and rpm are.
-    pub tools: Tools,
-}
+#[derive(Debug, Clone, Copy)]
+pub struct Rpm;
 
 impl Family for Rpm {
     fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
         install::check_requests(plan)?;
-        resolve::resolve(context, &self.tools, plan, previous)
+        resolve::resolve(context, &context.tools.dnf(context)?, plan, previous)
+    }
+
+    fn provide_tools(&self, context: &Context) -> Result<()> {
+        context.tools.dnf(context).map(|_| ())
     }
 
     fn compare_versions(&self, a: &str, b: &str) -> Ordering {
@@ -51,7 +51,7 @@ impl Family for Rpm {
     }
 
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
-        install::bootstrap(context, &self.tools, plan, packages, root)
+        install::bootstrap(context, &context.tools.dnf(context)?, plan, packages, root)
     }
 
     fn installed(&self, root: &Root) -> Result<Vec<Installed>> {

@@ -30,6 +30,11 @@ pub fn rebuild(context: &Context, root: &Root, path: &Path) -> Result<()> {
         .with_context(doing)?;
     std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     let after = database::identities(root).with_context(doing)?;
-    anyhow::ensure!(before == after, "the image's own rpm took {} of {} packages into its database", after.len(), before.len());
+    anyhow::ensure!(
+        before == after,
+        "the image's own rpm took {} of {} packages into its database",
+        after.len(),
+        before.len()
+    );
     Ok(())
 }

@@ -120,7 +120,8 @@ impl Repomd {
     pub fn file_name(&self, kind: &str) -> String {
         let record = self.records.iter().find(|record| record.kind == kind);
         let ending = record.and_then(|r| r.location.rsplit('/').next()).and_then(|name| name.split_once('.'));
-        let ending = ending.map(|(_, ending)| ending).filter(|e| e.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'));
+        let ending =
+            ending.map(|(_, ending)| ending).filter(|e| e.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'));
         format!("{kind}.{}", ending.unwrap_or("xml"))
     }
 }

@@ -199,10 +199,20 @@ fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPa
     let role = if chosen.reason == "dependency" { Role::Dependency } else { Role::Wanted };
     if chosen.repository.is_empty() {
         let file = (0..files.len()).find(|i| file_name(*i) == chosen.location).map(|i| &files[i]);
-        let file = file.with_context(|| format!("dnf chose the package file {:?}, which it was not given", chosen.location))?;
+        let file =
+            file.with_context(|| format!("dnf chose the package file {:?}, which it was not given", chosen.location))?;
         let Identity { name, evr, arch } = file.identity.clone();
         let (sha256, path) = (file.sha256.clone(), file.shown.to_owned());
-        return Ok(LockedPackage { name, version: evr, arch, size: file.size, sha256, repository: String::new(), path, role });
+        return Ok(LockedPackage {
+            name,
+            version: evr,
+            arch,
+            size: file.size,
+            sha256,
+            repository: String::new(),
+            path,
+            role,
+        });
     }
     let place = || format!("repository '{}': the package {:?}", chosen.repository, chosen.name);
     let repository = plan.repositories.iter().find(|r| r.name == chosen.repository);
@@ -269,7 +279,10 @@ mod tests {
         let line = locked(&plan, &[], with).expect("it is right");
         assert_eq!((line.version.as_str(), line.role), ("2:5.2-1.el9", Role::Dependency));
         for (bad, expected) in [
-            (Chosen { algorithm: "md5".into(), ..chosen() }, "the package \"bash\": its checksum is of the type \"md5\""),
+            (
+                Chosen { algorithm: "md5".into(), ..chosen() },
+                "the package \"bash\": its checksum is of the type \"md5\"",
+            ),
             (Chosen { digest: "00".into(), ..chosen() }, "no SHA-256"),
             (Chosen { base: "http://h/".into(), ..chosen() }, "another server"),
             (Chosen { location: "../../etc/x".into(), ..chosen() }, "not a path below"),

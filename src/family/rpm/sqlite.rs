@@ -86,7 +86,8 @@ fn check_bytes(database: &[u8], path: &Path) -> Result<()> {
 /// The header blobs of a database, by their number.
 pub fn blobs(database: &[u8]) -> Result<Vec<Vec<u8>>> {
     let connection = open(database)?;
-    let mut statement = connection.prepare("SELECT blob FROM Packages ORDER BY hnum").context("reading its packages")?;
+    let mut statement =
+        connection.prepare("SELECT blob FROM Packages ORDER BY hnum").context("reading its packages")?;
     let rows = statement.query_map([], |row| row.get(0)).context("reading its packages")?;
     rows.collect::<rusqlite::Result<_>>().context("reading its packages")
 }
@@ -120,9 +121,8 @@ fn open_as(database: &[u8], read_only: bool) -> Result<Connection> {
 
 /// Puts the pages of a write-ahead log into the database, up to the last change that was completed.
 fn apply(database: &mut Vec<u8>, log: &[u8]) -> Result<()> {
-    let number = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-    };
+    let number =
+        |bytes: &[u8], at: usize| bytes.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     // An empty one is what a checkpoint leaves.
     if log.len() < LOG_HEADER {
         return Ok(());
