@@ -15,9 +15,12 @@ use crate::plan::Plan;
 use crate::recipe::FamilyKind;
 use crate::root::Root;
 
+pub mod apk;
 pub mod dates;
 pub mod deb;
+mod host_tool;
 pub mod links;
+mod members;
 pub mod rpm;
 
 /// What installs the packages.

@@ -32,7 +32,6 @@ mod index;
 mod installed;
 mod leftovers;
 mod locale;
-mod members;
 mod mentions;
 mod native;
 mod order;
