@@ -55,7 +55,7 @@ impl Session {
 /// Whether a command may run programs in a sandbox or touch what they made, so that an ordinary user needs a user
 /// namespace for it. What is wrong with a recipe or a cache the command itself says.
 pub fn needs_namespace(command: &Command) -> bool {
-    let is_rpm = |what: &RecipeArgs| recipe::family(&what.recipe).is_ok_and(|family| family == FamilyKind::Rpm);
+    let is_rpm = |what: &RecipeArgs| recipe::family_of(&what.recipe).is_ok_and(|family| family == FamilyKind::Rpm);
     match command {
         Command::Build(_) | Command::Check(_) => true,
         Command::Lock(arguments) => is_rpm(&arguments.what),

@@ -23,6 +23,8 @@ mod source;
 mod values;
 
 #[cfg(test)]
+mod distributions_test;
+#[cfg(test)]
 mod reference_test;
 #[cfg(test)]
 mod sources_tests;
@@ -72,8 +74,8 @@ pub fn load_own(name: &'static str, overrides: &Overrides) -> anyhow::Result<Pla
     plan::make(source::load(&source::Which::BuiltIn(name))?, None, overrides, &download)
 }
 
-/// The family of `RECIPE[:RELEASE]`, without making any other choice.
-pub fn family(spec: &str) -> anyhow::Result<FamilyKind> {
+/// The family of `RECIPE[:RELEASE]`, before any choice is made.
+pub fn family_of(spec: &str) -> anyhow::Result<FamilyKind> {
     choose::family(&source::load(&source::parse_spec(spec)?.recipe)?)
 }
 

@@ -78,10 +78,10 @@ pub static RECIPE: &[Field] = &[
     field("check", Kind::Table(SKIP)),
     field("image", Kind::Table(IMAGE)),
     field("variant", Kind::Named(OVERLAY)),
-    field("on", Kind::Named(OVERLAY)),
+    field("on", Kind::Named(ON)),
 ];
 
-/// The keys of `[variant.NAME]` and `[on.RELEASE]`, which are merged over the rest when chosen.
+/// The keys of `[variant.NAME]`, which are merged over the rest when it is chosen.
 pub static OVERLAY: &[Field] = &[
     field("description", Kind::Text),
     field("archs", Kind::Whole),
@@ -98,6 +98,26 @@ pub static OVERLAY: &[Field] = &[
     field("clean", Kind::Table(SKIP)),
     field("check", Kind::Table(SKIP)),
     field("image", Kind::Table(IMAGE)),
+];
+
+/// The keys of `[on.RELEASE]`, which are merged over the rest when it is chosen: those of a variant, and variants.
+static ON: &[Field] = &[
+    field("description", Kind::Text),
+    field("archs", Kind::Whole),
+    field("check_valid_until", Kind::Flag),
+    field("snapshot", Kind::Text),
+    field("repository", REPOSITORIES),
+    field("mirror", Kind::Table(MIRROR)),
+    field("packages", Kind::Table(PACKAGES)),
+    field("rpm", Kind::Table(RPM)),
+    field("system", Kind::Table(SYSTEM)),
+    field("user", USERS),
+    field("file", FILES),
+    field("script", SCRIPTS),
+    field("clean", Kind::Table(SKIP)),
+    field("check", Kind::Table(SKIP)),
+    field("image", Kind::Table(IMAGE)),
+    field("variant", Kind::Named(OVERLAY)),
 ];
 
 const REPOSITORIES: Kind = Kind::Entries { by: Some("name"), whole: false, fields: REPOSITORY };

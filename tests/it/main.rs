@@ -17,6 +17,7 @@ mod kill;
 mod lock;
 mod oracle;
 mod reproducible;
+mod rpm;
 mod sources;
 mod ssh;
 mod users;

@@ -26,8 +26,10 @@ const KEYS: &str = "gpg-pubkey";
 const CONFIGURATION: u64 = 1;
 const GHOST: u64 = 1 << 6;
 const LICENCE: u64 = 1 << 7;
-/// The state of a file that is there, and of one whose place a file of another architecture has.
-const STATES_THERE: [u64; 2] = [0, 5];
+/// The state of a file that is there, `rpmfiles.h`.
+const STATE_NORMAL: u8 = 0;
+/// The state of a file that was left out since its place is shared with others (`%_netsharedpath`).
+const STATE_NETSHARED: u64 = 3;
 
 /// Where the database of a tree is, if it has one.
 pub fn find(root: &Root) -> Option<PathBuf> {
@@ -160,6 +162,24 @@ pub fn modes(root: &Root, paths: &[&str]) -> Result<Vec<(PathBuf, u32)>> {
     Ok(found)
 }
 
+/// Has the database say of these folders that they are there, where rpm was told to leave them alone.
+pub fn claim(root: &Root, path: &Path, folders: &[&str]) -> Result<()> {
+    sqlite::change(root, path, |blob| {
+        let header = Header::parse(blob)?;
+        let Some(start) = header.position(tag::FILE_STATES) else { return Ok(None) };
+        let states = header.numbers(tag::FILE_STATES)?;
+        let mut changed = blob.to_vec();
+        for (i, file) in files(&header)?.iter().enumerate() {
+            let ours = folders.iter().any(|folder| Path::new(folder) == file.path);
+            // States are a byte each.
+            if ours && states.get(i) == Some(&STATE_NETSHARED) {
+                changed[start + i] = STATE_NORMAL;
+            }
+        }
+        Ok((changed != blob).then_some(changed))
+    })
+}
+
 /// A file of a package.
 struct PackageFile {
     path: PathBuf,
@@ -187,7 +207,7 @@ fn files(header: &Header) -> Result<Vec<PackageFile>> {
             path: OsStr::from_bytes(&path).into(),
             flags: flags.get(i).copied().unwrap_or(0),
             mode: modes.get(i).and_then(|mode| u32::try_from(*mode).ok()),
-            there: states.get(i).is_none_or(|state| STATES_THERE.contains(state)),
+            there: states.get(i).is_none_or(|state| *state == u64::from(STATE_NORMAL)),
         });
     }
     Ok(files)

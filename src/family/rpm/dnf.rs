@@ -33,7 +33,8 @@ const MACROS: &[(&str, &str)] = &[
     ("_db_backend", "sqlite"),
     ("_keyring", "rpmdb"),
     ("_excludedocs", "0"),
-    ("_netsharedpath", "%{nil}"),
+    // Where the kernel's file systems are mounted: their owner cannot be set, and for an ordinary user is another one.
+    ("_netsharedpath", "/proc:/sys"),
     ("_minimize_writes", "0"),
     ("_flush_io", "0"),
     ("_pkgverify_level", "digest"),
@@ -230,8 +231,8 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
 
 /// dnf writes a list of problems one below the other.
 fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join("; ").replace(":;", ":")
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ").replace(":;", ":")
 }
 
 /// Of a run that took too long, which package had its scriptlet running.
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn errors_of_dnf_become_one_line() {
-        assert_eq!(one_line("\n Problem: a\n  - b\n\n"), "Problem: a; - b");
+        assert_eq!(one_line("\n Problem: a\n  - b\n\n"), "Problem: a; b");
         assert_eq!(one_line("Transaction test error:\n  file /x"), "Transaction test error: file /x");
     }
 

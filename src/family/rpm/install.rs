@@ -24,6 +24,9 @@ use crate::plan::{Key, Plan, ScriptletErrors};
 use crate::root::Root;
 use crate::tools::Tools;
 
+/// The folders that file systems are mounted on while packages are installed.
+const MOUNT_POINTS: [&str; 3] = ["/dev", "/proc", "/sys"];
+
 /// What dnf has to say about an installation.
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -74,6 +77,7 @@ pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetc
     let path = Path::new(&plan.rpm.dbpath).join("rpmdb.sqlite");
     let path = path.strip_prefix("/").unwrap_or(&path);
     sqlite::settle(root, path).context("settling the RPM database")?;
+    database::claim(root, path, &MOUNT_POINTS).context("completing the RPM database")?;
     compare(root, &locked)?;
     mount_points(root)?;
     modules::write(plan, &labels, root)?;
@@ -197,7 +201,7 @@ fn compare(root: &Root, locked: &[&LockedPackage]) -> Result<()> {
 
 /// Gives the folders that file systems were mounted on the modes that their package gives them.
 fn mount_points(root: &Root) -> Result<()> {
-    for (path, mode) in database::modes(root, &["/dev", "/proc", "/sys"])? {
+    for (path, mode) in database::modes(root, &MOUNT_POINTS)? {
         root.chmod(&path, mode).with_context(|| format!("setting the mode of {}", path.display()))?;
     }
     Ok(())

@@ -92,9 +92,30 @@ pub fn blobs(database: &[u8]) -> Result<Vec<Vec<u8>>> {
     rows.collect::<rusqlite::Result<_>>().context("reading its packages")
 }
 
+/// Changes header blobs of the database of a tree, none in its length. `change` gives the blob anew, or nothing.
+pub fn change(root: &Root, path: &Path, change: impl Fn(&[u8]) -> Result<Option<Vec<u8>>>) -> Result<()> {
+    let connection = open_as(&load(root, path)?, false)?;
+    let mut statement = connection.prepare("SELECT hnum, blob FROM Packages ORDER BY hnum")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>().context("reading its packages")?;
+    for (number, blob) in rows {
+        if let Some(changed) = change(&blob)? {
+            let update = "UPDATE Packages SET blob = ?1 WHERE hnum = ?2";
+            connection.execute(update, rusqlite::params![changed, number]).context("changing a package")?;
+        }
+    }
+    drop(statement);
+    root.write(path, &connection.serialize("main").context("writing the RPM database")?[..], 0o644)
+}
+
 fn open(database: &[u8]) -> Result<Connection> {
+    open_as(database, true)
+}
+
+fn open_as(database: &[u8], read_only: bool) -> Result<Connection> {
     let mut connection = Connection::open_in_memory().context("opening a database in memory")?;
-    connection.deserialize_read_exact("main", database, database.len(), true).context("opening the RPM database")?;
+    let opened = connection.deserialize_read_exact("main", database, database.len(), read_only);
+    opened.context("opening the RPM database")?;
     Ok(connection)
 }
 
