@@ -23,6 +23,8 @@ mod source;
 mod values;
 
 #[cfg(test)]
+mod distributions_test;
+#[cfg(test)]
 mod reference_test;
 #[cfg(test)]
 mod sources_tests;

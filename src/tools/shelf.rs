@@ -5,9 +5,9 @@
 //! time of modification being that of the last use. Whoever uses a tree holds a shared lock on it, whoever removes one
 //! takes it away by one rename first, and only if nobody holds one. The lock of the tree to be used is `ARCH.lock`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,7 @@ use crate::hash::hex;
 use crate::interrupt;
 use crate::root::{Kind, Root};
 use crate::sandbox::userns;
+use crate::work::spread;
 
 /// The folder in a cache.
 const FOLDER: &str = "tools";
@@ -83,7 +84,9 @@ impl Shelf {
     /// Makes its folder where it is not there.
     pub fn prepare(&self) -> Result<()> {
         fs::create_dir_all(&self.folder)
-            .with_context(|| format!("making {}; choose another cache with --cache", self.folder.display()))
+            .with_context(|| format!("making {}; choose another cache with --cache", self.folder.display()))?;
+        spread(&self.folder);
+        Ok(())
     }
 
     /// Where the lock of the tree for an architecture is.
@@ -166,7 +169,9 @@ impl Shelf {
     pub fn write_lock(&self, arch: &str, text: &str) -> Result<()> {
         let path = self.lock(arch);
         let doing = || format!("writing {}", path.display());
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder).with_context(doing)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED).permissions(Permissions::from_mode(0o644));
+        let mut file = builder.tempfile_in(&self.folder).with_context(doing)?;
         file.write_all(text.as_bytes()).with_context(doing)?;
         file.persist(&path).with_context(doing)?;
         Ok(())
