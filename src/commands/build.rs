@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 
 use super::Session;
 use super::lock::{self, Choice};
@@ -103,8 +104,8 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if arguments.engine == Engine::Debootstrap {
-        say("--engine", "debootstrap".into());
+    if let (true, Some(engine)) = (arguments.engine != Engine::Native, arguments.engine.to_possible_value()) {
+        say("--engine", engine.get_name().to_owned());
     }
     words
 }

@@ -19,23 +19,32 @@ pub mod apk;
 pub mod deb;
 mod host_tool;
 mod members;
+mod mirrors;
 
 /// What installs the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
     /// mkbase itself
     Native,
-    /// The debootstrap of the host
+    /// The debootstrap of the host (deb)
     Debootstrap,
+    /// The apk of the host (apk)
+    ApkTools,
 }
 
 /// The family of a recipe.
 pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
-    match kind {
-        FamilyKind::Deb => Ok(Box::new(deb::Deb { engine })),
-        FamilyKind::Rpm | FamilyKind::Apk => {
-            let kind = format!("{kind:?}").to_lowercase();
-            Err(usage(format!("family: this version of mkbase makes images of the deb family only, not of {kind}")))
+    match (kind, engine) {
+        (FamilyKind::Deb, Engine::Native | Engine::Debootstrap) => Ok(Box::new(deb::Deb { engine })),
+        (FamilyKind::Apk, Engine::Native | Engine::ApkTools) => Ok(Box::new(apk::Apk { engine })),
+        (FamilyKind::Deb, Engine::ApkTools) => {
+            Err(usage("--engine apk-tools installs packages of the apk family, and this recipe is of deb"))
+        }
+        (FamilyKind::Apk, Engine::Debootstrap) => {
+            Err(usage("--engine debootstrap installs packages of the deb family, and this recipe is of apk"))
+        }
+        (FamilyKind::Rpm, _) => {
+            Err(usage("family: this version of mkbase makes images of the families deb and apk, not of rpm"))
         }
     }
 }
@@ -45,7 +54,11 @@ pub fn of_tree(root: &Root) -> Result<Box<dyn Family>> {
     if root.exists(deb::database::ADMIN) {
         return of(FamilyKind::Deb, Engine::Native);
     }
-    Err(usage(format!("{} holds no dpkg database, so it is no tree that mkbase can check", root.path().display())))
+    if root.exists(apk::DATABASE) {
+        return of(FamilyKind::Apk, Engine::Native);
+    }
+    let path = root.path().display();
+    Err(usage(format!("{path} holds no database of dpkg or apk, so it is no tree that mkbase can check")))
 }
 
 /// A locked package and its verified file in the cache.

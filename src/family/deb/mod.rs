@@ -70,7 +70,7 @@ impl Family for Deb {
 
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
         match self.engine {
-            Engine::Native => native::bootstrap(context, plan, packages, root),
+            Engine::Native | Engine::ApkTools => native::bootstrap(context, plan, packages, root),
             Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
         }
     }
