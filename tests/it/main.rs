@@ -5,6 +5,7 @@
 
 mod util;
 
+mod apk;
 mod arch;
 mod archive;
 mod badinput;

@@ -113,6 +113,14 @@ impl<'a> Explanation<'_, 'a> {
     fn fault(&self, id: PackageId, fault: Fault, add: &mut dyn FnMut(String)) {
         let package = self.pool.package(id);
         match fault {
+            Fault::Unfit if self.is_tagged(id) => {
+                // It was what is left when the packages of the other repositories had dropped out.
+                let others = self.pool.name(package.name).providers.iter().map(|provider| provider.package);
+                let others: Vec<PackageId> = others.filter(|other| *other != id && !self.is_tagged(*other)).collect();
+                others.iter().take(MAX_NEEDED).for_each(|other| self.unfit(*other, add));
+                let tags: Vec<&str> = self.tags(id).collect();
+                add(format!("{} is only in the repository with the tag {}", self.full(id), list(&tags)));
+            }
             Fault::Unfit => self.unfit(id, add),
             Fault::SameName(name) => {
                 let others =
@@ -176,15 +184,17 @@ impl<'a> Explanation<'_, 'a> {
                 add(format!("{} {}{}", self.full(id), verb(relation), self.instead(relation)));
             }
         }
-        if package.repositories & self.pool.repositories_of(1) == 0 && package.repositories != 0 {
-            let tags: Vec<&str> = self.tags(id).collect();
-            add(format!("{} is only in the repository with the tag {}", self.full(id), list(&tags)));
-        }
         if let Some(reason) = &package.info.unusable {
             add(format!("{} cannot be installed: {reason}", self.full(id)));
         } else if !package.usable {
             add(format!("{} is for the architecture {}", self.full(id), package.info.arch));
         }
+    }
+
+    /// Whether it comes from repositories with a tag only.
+    fn is_tagged(&self, id: PackageId) -> bool {
+        let package = self.pool.package(id);
+        package.repositories != 0 && package.repositories & self.pool.repositories_of(1) == 0
     }
 
     fn can_be_met(&self, relation: &Relation<'_>) -> bool {
