@@ -200,7 +200,6 @@ fn packages_that_are_not_those_of_the_index_are_refused() {
         bytes
     };
     for (bytes, text) in [
-        (other, "its control member has the checksum"),
         (with_end(&|bytes| *bytes.last_mut().expect("it is not empty") ^= 1), "the SHA-256 of its data is"),
         (with_end(&|bytes| bytes.truncate(100)), "it has 100 bytes, and the index says"),
         (with_end(&|bytes| bytes.push(0)), "it is longer than"),
@@ -208,8 +207,14 @@ fn packages_that_are_not_those_of_the_index_are_refused() {
         case.server.put(path, bytes);
         case.run("lock", &[]).fails(1, &["fetching c 1.0-r0 from the repository 'main'", text]);
     }
+    // A right package, and not the one that the index names.
+    let size = |bytes: &[u8]| format!("\nS:{}\n", bytes.len());
+    let text = index_text(&packages(), ApkKey::shared()).replace(&size(&good), &size(&other));
+    case.put_index(ApkKey::shared().sign("sha1", &index(&text, now() as u64 - 60)));
+    case.server.put(path, other);
+    case.run("lock", &[]).fails(1, &["its control member has the checksum"]);
     // Nothing of that is believed afterwards.
-    case.server.put(path, good);
+    case.publish("main", &packages(), 60);
     case.run("lock", &[]).success();
 }
 
@@ -311,8 +316,8 @@ fn a_locked_build_needs_only_the_lock_and_the_cache() {
         skip!("a locked build of Alpine: its packages are for {}", apk::ARCH);
     }
     let recipe = recipe.to_str().expect("text").to_owned();
-    place.mkbase(["fetch", &recipe]).run().success();
     place.mkbase(["lock", &recipe]).run().success();
+    place.mkbase(["fetch", &recipe]).run().success();
     let requests = server.requests().len();
     place.build(&recipe, "first", &["--locked", "--offline", "--compress", "none"]).run().success();
     assert_eq!(server.requests().len(), requests, "nothing was asked for");
