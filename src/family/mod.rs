@@ -87,6 +87,8 @@ pub struct Installed {
     pub installed_size: u64,
     /// Paths of licence files (absolute, in the image).
     pub licence_files: Vec<String>,
+    /// The licence as the database has it, an SPDX expression as a rule; empty where it has none (deb).
+    pub licence: String,
 }
 
 /// Which package owns a path. Paths are below the root without a leading slash, with the links of the merged

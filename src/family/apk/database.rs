@@ -42,7 +42,7 @@ pub struct Record<'a> {
     pub index: usize,
 }
 
-/// Writes the whole database. `world` is what was asked for, one relation each.
+/// Writes the whole database. `world` is what was asked for, sorted.
 pub fn write(root: &Root, arch: &str, world: &[String], mut records: Vec<Record<'_>>, tree: &Tree<'_>) -> Result<()> {
     records.sort_by(|a, b| {
         let (a, b) = (&a.package.info, &b.package.info);
@@ -79,17 +79,8 @@ pub fn write(root: &Root, arch: &str, world: &[String], mut records: Vec<Record<
         gzip.write_all(&scripts).and_then(|()| gzip.try_finish()).context("compressing the scripts")?;
         root.write(SCRIPTS, gzip.finish().context("compressing the scripts")?, 0o644)?;
     }
-    root.write(WORLD, world_text(world), 0o644)?;
+    root.write(WORLD, world.iter().map(|line| format!("{line}\n")).collect::<String>(), 0o644)?;
     root.write(ARCH, format!("{arch}\n"), 0o644)
-}
-
-/// The file `world`: sorted by name, each once.
-fn world_text(world: &[String]) -> String {
-    let name = |line: &str| line.split(['@', '<', '>', '=', '~']).next().unwrap_or_default().to_owned();
-    let mut lines: Vec<&String> = world.iter().collect();
-    lines.sort_by(|a, b| display_order(&name(a), &name(b)));
-    lines.dedup();
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// One package's paragraph in `installed`.

@@ -5,12 +5,9 @@
 
 use anyhow::Result;
 
-use crate::customise::locale::LocaleName;
+use crate::customise::locale::{LocaleName, PROFILE};
 use crate::error::usage;
 use crate::root::Root;
-
-/// Read by every login shell, before the file of Alpine that sets `C.UTF-8` where nothing is set (`20locale.sh`).
-pub const PROFILE: &str = "etc/profile.d/10lang.sh";
 
 /// Makes the plan's locale the default one.
 pub fn set(locale: &str, root: &Root) -> Result<()> {

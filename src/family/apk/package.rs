@@ -15,6 +15,7 @@ use sha1::{Digest as _, Sha1};
 use sha2::{Digest as _, Sha256};
 
 use super::info::Info;
+use super::signature::{self, Keys, Signature};
 use crate::family::members::{Bounded, Kind, Member, Members, Paths};
 use crate::hash::hex;
 
@@ -36,15 +37,6 @@ const TOO_LARGE: &str = "it unpacks to far more than its size in .PKGINFO and it
 /// The scripts of a package, in the order of apk's database.
 pub const SCRIPTS: [&str; 7] =
     ["pre-install", "post-install", "pre-deinstall", "post-deinstall", "pre-upgrade", "post-upgrade", "trigger"];
-
-/// A signature of the control member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signature {
-    /// The name of its member: `.SIGN.RSA256.NAME.rsa.pub`.
-    pub name: String,
-    /// The signature.
-    pub data: Vec<u8>,
-}
 
 /// A package file whose control archive was read. It holds no open file: an image may have more packages than a
 /// process may have files.
@@ -120,14 +112,18 @@ impl Package {
         }
     }
 
+    /// Checks the signature of an in-house file, which no signed index names: one by a key of the recipe must be right.
+    /// A file without one is what the lock says by its hash, and whoever wrote the recipe has chosen it.
+    pub fn verify_own(&self, keys: &Keys) -> Result<()> {
+        if self.signatures.iter().any(|signature| keys.knows(signature)) {
+            keys.verify(&self.signatures, &self.control).context("verifying its signature")?;
+        }
+        Ok(())
+    }
+
     /// A script; `None` if it has none of that name.
     pub fn script(&self, name: &str) -> Option<&[u8]> {
         self.scripts.iter().find(|(n, _)| *n == name).map(|(_, text)| text.as_slice())
-    }
-
-    /// Size of the package file in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
     }
 
     /// Checks that the data is what the control member says it is, without unpacking it.
@@ -287,11 +283,11 @@ fn read_part(text: &[u8]) -> Result<Part> {
         }
         let mut data = Vec::new();
         content.read_to_end(&mut data)?;
-        if name.starts_with(".SIGN.") {
+        if name.starts_with(signature::PREFIX) {
             if info.is_some() || !scripts.is_empty() {
                 bail!("the signature {name} comes after what it should be of");
             }
-            signatures.push(Signature { name: name.to_owned(), data });
+            signatures.push(Signature { member: name.to_owned(), data });
         } else if !signatures.is_empty() {
             bail!("the member with its signatures holds {name} too, which they are not of");
         } else if name == ".PKGINFO" {
