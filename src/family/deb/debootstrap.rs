@@ -68,8 +68,8 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
     let mut required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
     if required.len() == debs.len() {
-        // debootstrap fails where nothing comes after the required packages. The last one is needed by no other.
-        graph.order().last().map(|last| required.remove(last));
+        // debootstrap fails where nothing comes after the required packages.
+        graph.unneeded(&required).map(|last| required.remove(&last));
     }
     let repository = context.work.path().join("debootstrap");
     for path in [&repository, &root.path().to_owned()] {
