@@ -22,6 +22,11 @@ const START_STOP: &str = "usr/sbin/start-stop-daemon";
 const START_STOP_REAL: &str = "usr/sbin/start-stop-daemon.REAL";
 const START_STOP_TEXT: &str = "#!/bin/sh\necho 'start-stop-daemon: nothing is started while packages are installed'\n";
 
+/// Where its package is not part of the base system, debootstrap runs the scripts of that without it.
+const SYSTEMCTL: &str = "usr/bin/systemctl";
+const SYSTEMCTL_HIDDEN: &str = "usr/bin/systemctl.hidden";
+const SYSTEMCTL_PACKAGE: &str = "systemd";
+
 /// Programs that can be `awk` until its alternative is set, in the order of preference; debootstrap knows the first.
 const AWKS: [&str; 3] = ["mawk", "gawk", "original-awk"];
 
@@ -110,11 +115,15 @@ impl Stage<'_> {
     /// apt, the base system is configured before the first script of another package runs, and what a package
     /// pre-depends on before its own preinst.
     fn prepare(&self) -> Result<()> {
-        let Packages { graph, order, .. } = self.packages;
+        let Packages { names, graph, order, .. } = self.packages;
         let base = graph.base();
         let (base_order, others): (Vec<usize>, Vec<usize>) = order.iter().partition(|p| base.contains(p));
         let required = graph.closure(base_order.iter().copied().filter(|p| graph.is_required(*p)));
         let mut configured = BTreeSet::new();
+        let hide = others.iter().any(|p| names[*p].name == SYSTEMCTL_PACKAGE) && self.root.lstat(SYSTEMCTL)?.is_some();
+        if hide {
+            self.root.rename(SYSTEMCTL, SYSTEMCTL_HIDDEN)?;
+        }
         self.run_preinsts(base_order.iter().copied(), &required, &mut configured)?;
         self.unpack_with_dpkg(&base_order)?;
         self.configure_core(&mut configured)?;
@@ -122,6 +131,9 @@ impl Stage<'_> {
             return Ok(());
         }
         self.configure_some("configuring the base system", &[], &base_order, &mut configured)?;
+        if hide {
+            self.root.rename(SYSTEMCTL_HIDDEN, SYSTEMCTL)?;
+        }
         self.run_preinsts(others.iter().copied(), &base, &mut configured)?;
         self.unpack_with_dpkg(&others)
     }
@@ -134,18 +146,21 @@ impl Stage<'_> {
         granted: &BTreeSet<usize>,
         configured: &mut BTreeSet<usize>,
     ) -> Result<()> {
-        let Packages { graph, preinsts, .. } = self.packages;
+        let Packages { graph, preinsts, for_dpkg, .. } = self.packages;
         let mut passed = BTreeSet::new();
         // Only one of them holds something at a time.
         let (mut batch, mut waiting) = (Vec::new(), Vec::new());
         for package in packages {
             let needs = graph.closure(graph.pre_depends(package).iter().copied());
-            // In a circle of dependencies one comes before what it needs.
+            // In a circle of dependencies one comes before what it needs; and some are for dpkg to unpack, later.
             let missing = |p: &usize| passed.contains(p) && !granted.contains(p) && !configured.contains(p);
             let mut needs: Vec<usize> = needs.into_iter().filter(|p| missing(p) && !waiting.contains(p)).collect();
             if !needs.is_empty() {
                 self.run_batch(&std::mem::take(&mut batch))?;
                 waiting.append(&mut needs);
+            }
+            if for_dpkg.iter().any(|(later, _)| *later == package) {
+                continue;
             }
             passed.insert(package);
             if preinsts.contains_key(&package) {
@@ -242,7 +257,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Configures those of these packages that are unpacked and not configured yet.
+    /// Configures those of these packages that are not configured yet.
     fn configure_some(
         &self,
         what: &str,
@@ -250,8 +265,7 @@ impl Stage<'_> {
         packages: &[usize],
         configured: &mut BTreeSet<usize>,
     ) -> Result<()> {
-        let unpacked = |p: &usize| !self.packages.for_dpkg.iter().any(|(by_dpkg, _)| by_dpkg == p);
-        let todo = packages.iter().filter(|p| !configured.contains(p) && unpacked(p));
+        let todo = packages.iter().filter(|p| !configured.contains(p));
         let names: Vec<String> = todo.map(|p| self.packages.names[*p].qualified()).collect();
         if names.is_empty() {
             return Ok(());
