@@ -22,10 +22,11 @@ const START_STOP: &str = "usr/sbin/start-stop-daemon";
 const START_STOP_REAL: &str = "usr/sbin/start-stop-daemon.REAL";
 const START_STOP_TEXT: &str = "#!/bin/sh\necho 'start-stop-daemon: nothing is started while packages are installed'\n";
 
-/// Where its package is not part of the base system, debootstrap runs the scripts of that without it.
-const SYSTEMCTL: &str = "usr/bin/systemctl";
-const SYSTEMCTL_HIDDEN: &str = "usr/bin/systemctl.hidden";
-const SYSTEMCTL_PACKAGE: &str = "systemd";
+/// Scripts use them where they are. Where systemd is not part of the base system, debootstrap runs the scripts of that
+/// before they are.
+const SYSTEMD_PROGRAMS: [&str; 3] = ["usr/bin/systemctl", "usr/bin/systemd-sysusers", "usr/bin/systemd-tmpfiles"];
+const SYSTEMD_PACKAGES: &str = "systemd";
+const HIDDEN: &str = ".hidden";
 
 /// Programs that can be `awk` until its alternative is set, in the order of preference; debootstrap knows the first.
 const AWKS: [&str; 3] = ["mawk", "gawk", "original-awk"];
@@ -120,9 +121,13 @@ impl Stage<'_> {
         let (base_order, others): (Vec<usize>, Vec<usize>) = order.iter().partition(|p| base.contains(p));
         let required = graph.closure(base_order.iter().copied().filter(|p| graph.is_required(*p)));
         let mut configured = BTreeSet::new();
-        let hide = others.iter().any(|p| names[*p].name == SYSTEMCTL_PACKAGE) && self.root.lstat(SYSTEMCTL)?.is_some();
-        if hide {
-            self.root.rename(SYSTEMCTL, SYSTEMCTL_HIDDEN)?;
+        let systemd = base.iter().any(|p| names[*p].name.starts_with(SYSTEMD_PACKAGES));
+        let mut hidden = Vec::new();
+        for program in SYSTEMD_PROGRAMS {
+            if !systemd && !others.is_empty() && self.root.lstat(program)?.is_some() {
+                self.root.rename(program, format!("{program}{HIDDEN}"))?;
+                hidden.push(program);
+            }
         }
         self.run_preinsts(base_order.iter().copied(), &required, &mut configured)?;
         self.unpack_with_dpkg(&base_order)?;
@@ -131,8 +136,8 @@ impl Stage<'_> {
             return Ok(());
         }
         self.configure_some("configuring the base system", &[], &base_order, &mut configured)?;
-        if hide {
-            self.root.rename(SYSTEMCTL_HIDDEN, SYSTEMCTL)?;
+        for program in hidden {
+            self.root.rename(format!("{program}{HIDDEN}"), program)?;
         }
         self.run_preinsts(others.iter().copied(), &base, &mut configured)?;
         self.unpack_with_dpkg(&others)

@@ -11,7 +11,7 @@ use super::archive::Deb;
 use super::control::Paragraph;
 use super::database::{ADMIN, Name};
 use super::extended;
-use super::native::open;
+use super::native::{graph, open};
 use super::order::Graph;
 use crate::command;
 use crate::context::Context;
@@ -65,7 +65,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
             plan.arch.deb
         );
     }
-    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
+    let graph = graph(&debs, &packages)?;
     let mut required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
     if required.len() == debs.len() {
         // debootstrap fails where nothing comes after the required packages.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::control::Paragraph;
 use super::relation;
+use crate::lock::Role;
 
 /// Part of every base system that has it, as for debootstrap.
 const APT: &str = "apt";
@@ -23,6 +24,8 @@ const HAS_PRE_DEPENDS: u32 = 50;
 #[derive(Debug)]
 pub struct Graph<'p> {
     packages: Vec<&'p Paragraph>,
+    /// For each package, whether it was asked for.
+    wanted: Vec<bool>,
     by_name: BTreeMap<&'p str, Vec<usize>>,
     /// Virtual packages, by the index of who provides them.
     provided: BTreeMap<&'p str, Vec<usize>>,
@@ -31,10 +34,12 @@ pub struct Graph<'p> {
 }
 
 impl<'p> Graph<'p> {
-    /// Of the control paragraphs of a set.
-    pub fn new(packages: Vec<&'p Paragraph>) -> Result<Graph<'p>> {
+    /// Of the control paragraphs of a set, and why each is in it.
+    pub fn new(packages: impl IntoIterator<Item = (&'p Paragraph, Role)>) -> Result<Graph<'p>> {
+        let (packages, wanted) = packages.into_iter().map(|(fields, role)| (fields, role == Role::Wanted)).unzip();
         let mut graph = Graph {
             packages,
+            wanted,
             by_name: BTreeMap::new(),
             provided: BTreeMap::new(),
             pre_depends: Vec::new(),
@@ -103,9 +108,10 @@ impl<'p> Graph<'p> {
         &self.depends[package]
     }
 
-    /// Whether the system itself needs it: what debootstrap calls required.
+    /// Whether the system itself needs it: what debootstrap calls required. A package may say so of itself where the
+    /// archive has overridden it: then nobody asked for it.
     pub fn is_required(&self, package: usize) -> bool {
-        self.get(package, "Essential") == "yes" || self.get(package, "Priority") == "required"
+        self.get(package, "Essential") == "yes" || self.get(package, "Priority") == "required" && self.wanted[package]
     }
 
     /// These packages and everything they need, transitively.
@@ -181,8 +187,13 @@ mod tests {
         texts.iter().map(|t| Paragraph::parse(t).expect("good")).collect()
     }
 
+    fn graph(set: &[Paragraph]) -> Result<Graph<'_>> {
+        let role = |fields: &Paragraph| if fields.get("Asked").is_some() { Role::Wanted } else { Role::Dependency };
+        Graph::new(set.iter().map(|fields| (fields, role(fields))))
+    }
+
     fn ordered(set: &[Paragraph]) -> Vec<&str> {
-        let graph = Graph::new(set.iter().collect()).expect("good");
+        let graph = graph(set).expect("good");
         graph.order().iter().map(|i| set[*i].required("Package").expect("a name")).collect()
     }
 
@@ -199,7 +210,7 @@ mod tests {
         ]);
         let order = ["base-files", "libc6", "mawk", "apt", "libgcc", "zsh", "a"];
         assert_eq!(ordered(&set), order);
-        let graph = Graph::new(set.iter().collect()).expect("good");
+        let graph = graph(&set).expect("good");
         assert_eq!(graph.closure([graph.find("base-files")[0]]).len(), 4);
         assert_eq!(graph.base().len(), 5, "all but a and zsh");
         assert_eq!(graph.unneeded(&graph.base()), Some(3), "base-files");
@@ -208,7 +219,7 @@ mod tests {
         set.reverse();
         assert_eq!(ordered(&set), order);
         let broken = paragraphs(&["Package: a\nDepends: b (\n"]);
-        assert!(Graph::new(broken.iter().collect()).is_err());
+        assert!(graph(&broken).is_err());
     }
 
     #[test]
@@ -223,8 +234,9 @@ mod tests {
             "Package: f\nPriority: optional\n",
             "Package: z\nPriority: optional\n",
             "Package: apt\nPriority: important\nDepends: f\n",
-            "Package: libc\nPriority: required\n",
+            "Package: libc\nPriority: required\nAsked: yes\n",
+            "Package: overridden\nPriority: required\n",
         ]);
-        assert_eq!(ordered(&set), ["apt", "f", "libc", "d-accounts", "e", "d", "c", "b", "z", "a"]);
+        assert_eq!(ordered(&set), ["apt", "f", "libc", "d-accounts", "e", "d", "c", "overridden", "b", "z", "a"]);
     }
 }
