@@ -8,9 +8,9 @@ use std::process::Command;
 use super::*;
 use crate::error::{Exit, exit_code};
 use crate::hash::sha256;
-use crate::lock::{LockedPackage, LockedRepository, Role, VERSION};
+use crate::lock::{self, LockedPackage, Role};
 use crate::plan::testing;
-use crate::recipe::{self, FamilyKind};
+use crate::recipe;
 use crate::ui::Level;
 
 fn plan() -> Plan {
@@ -27,36 +27,14 @@ fn plan() -> Plan {
 }
 
 fn locked(name: &str, repository: &str, role: Role) -> LockedPackage {
-    LockedPackage {
-        name: name.into(),
-        version: "1.0".into(),
-        arch: "armhf".into(),
-        size: 5,
-        sha256: "22".repeat(32),
-        repository: repository.into(),
-        path: format!("pool/{name}.deb"),
-        role,
-    }
+    LockedPackage { arch: "armhf".into(), repository: repository.into(), role, ..lock::testing::package(name, "1.0") }
 }
 
 fn lock() -> Lock {
     Lock {
-        version: VERSION,
-        name: "debian".into(),
-        family: FamilyKind::Deb,
-        release: "trixie".into(),
         arch: "armhf".into(),
-        variant: "minbase".into(),
-        recipe: "11".repeat(32),
-        epoch: 1_700_000_000,
-        repositories: vec![LockedRepository {
-            name: "main".into(),
-            url: "http://example.org/debian".into(),
-            suite: "trixie".into(),
-            date: 1_700_000_000,
-            index: "33".repeat(32),
-        }],
         packages: vec![locked("bash", "main", Role::Wanted), locked("agent", "", Role::Wanted)],
+        ..lock::testing::lock()
     }
 }
 
@@ -69,6 +47,7 @@ fn installed(name: &str, size: u64) -> Installed {
         source_version: "1.0".into(),
         installed_size: size,
         licence_files: vec![format!("/usr/share/doc/{name}/copyright")],
+        licence: if name == "bash" { "GPL-3.0-or-later".into() } else { String::new() },
     }
 }
 
@@ -174,6 +153,7 @@ fn manifest_tells_where_packages_are_from() {
     assert_eq!(packages[1]["repository"], "main");
     assert_eq!(packages[1]["sha256"], "22".repeat(32));
     assert_eq!(packages[1]["licence_files"][0], "/usr/share/doc/bash/copyright");
+    assert_eq!((&packages[1]["licence"], packages[0].get("licence")), (&"GPL-3.0-or-later".into(), None));
     assert!(packages[0]["repository"].is_null(), "an in-house file has no repository");
     assert_eq!(packages[0]["path"], "pool/agent.deb");
     assert!(packages[2]["path"].is_null(), "no lock brought it");

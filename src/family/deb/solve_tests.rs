@@ -1,5 +1,4 @@
-use super::super::index::Index;
-use super::super::pool::Source;
+use super::super::pool::{Source, testing};
 use super::*;
 
 /// A repository of packages written as `name version; Field: value; ...`.
@@ -10,15 +9,10 @@ fn sources(packages: &[&str]) -> Vec<Source> {
             let mut parts = package.split("; ");
             let (name, version) = parts.next().and_then(|p| p.split_once(' ')).expect("name version");
             let fields: String = parts.map(|field| format!("{field}\n")).collect();
-            format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\n")
+            format!("Package: {name}\nVersion: {version}\n{fields}\n")
         })
         .collect();
-    vec![Source {
-        repository: Some(0),
-        names: Vec::new(),
-        priority: 500,
-        index: Index::parse(&text, "test").expect("it is valid"),
-    }]
+    vec![testing::source(Some(0), &text)]
 }
 
 fn try_solve(packages: &[&str], wanted: &[&str], excluded: &[&str]) -> Result<String> {
@@ -72,6 +66,20 @@ fn choices_are_those_of_apt() {
 }
 
 #[test]
+fn what_dpkg_would_refuse_is_not_chosen() {
+    for against in ["Conflicts: x:any", "Breaks: x:any (<< 2)", "Conflicts: v:any", "Conflicts: x:native"] {
+        let hostile = format!("a 1; Depends: x | y; {against}");
+        let chosen = try_solve(&[&hostile, "x 1; Provides: v", "y 1"], &["a"], &[]).expect("it can be solved");
+        assert_eq!(chosen, "a y", "{against}");
+    }
+    for harmless in ["Conflicts: x:arm64", "Breaks: x:any (<< 1)", "Conflicts: a"] {
+        let hostile = format!("a 1; Depends: x | y; {harmless}");
+        let chosen = try_solve(&[&hostile, "x 1; Provides: v", "y 1"], &["a"], &[]).expect("it can be solved");
+        assert_eq!(chosen, "a x", "{harmless}");
+    }
+}
+
+#[test]
 fn a_choice_that_two_conflicts_leave_open_is_found() {
     // Every greedy way fails: x1 and y1 are each against the first two of z, and z3 is against w1.
     let packages = [
@@ -93,7 +101,7 @@ fn a_choice_that_two_conflicts_leave_open_is_found() {
 #[test]
 fn recommendations_are_followed_where_they_can_be() {
     type Case = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 15] = [
         (&["a 1; Recommends: b; Depends: c", "b 1; Recommends: d", "c 1", "d 1"], &["a"], &[], "a c b d"),
         (&["a 1; Recommends: x | y", "x 1", "y 1"], &["a", "y"], &[], "a y"),
         (&["a 1; Recommends: x | y", "y 1"], &["a"], &[], "a y"),
@@ -108,6 +116,22 @@ fn recommendations_are_followed_where_they_can_be() {
             &["a"],
             &[],
             "a r c d",
+        ),
+        // A later one takes back what was chosen before it, as an alternative or as a recommendation, and what came
+        // with that.
+        (&["a 1; Recommends: r, c", "r 1; Depends: x | y", "x 1", "y 1", "c 1; Conflicts: x"], &["a"], &[], "a r y c"),
+        (&["a 1; Recommends: x, c", "x 1; Depends: y", "y 1", "c 1; Conflicts: x"], &["a"], &[], "a c"),
+        (&["a 1; Recommends: x, c", "x 1", "c 1; Depends: d", "d 1; Breaks: x"], &["a"], &[], "a c d"),
+        // The last of several does.
+        (&["a 1; Recommends: x, y, z", "x 1", "y 1; Conflicts: x", "z 1; Conflicts: y, x"], &["a"], &[], "a z"),
+        // But not what is needed, at once or further down.
+        (&["a 1; Depends: n; Recommends: c", "n 1; Depends: m", "m 1", "c 1; Conflicts: m"], &["a"], &[], "a n m"),
+        // Nor for one whose own reason to come is taken back in the end.
+        (
+            &["a 1; Recommends: x, r, c", "x 1", "r 1; Recommends: p", "p 1; Conflicts: x", "c 1; Conflicts: r"],
+            &["a"],
+            &[],
+            "a x c",
         ),
         // What is needed has the choice, not what is recommended.
         (
