@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 
 use super::Session;
 use super::lock::{self, Choice};
@@ -104,8 +105,10 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if arguments.engine == Some(Engine::Debootstrap) {
-        say("--engine", "debootstrap".into());
+    if let Some(engine) = arguments.engine.filter(|engine| *engine != Engine::Native)
+        && let Some(value) = engine.to_possible_value()
+    {
+        say("--engine", value.get_name().to_owned());
     }
     words
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 
 use crate::check::Check;
 use crate::clean::Step;
@@ -16,11 +17,11 @@ use crate::recipe::FamilyKind;
 use crate::root::Root;
 
 pub mod apk;
-pub mod dates;
 pub mod deb;
 mod host_tool;
 pub mod links;
 mod members;
+mod mirrors;
 pub mod rpm;
 
 /// What installs the packages.
@@ -28,9 +29,11 @@ pub mod rpm;
 pub enum Engine {
     /// mkbase itself
     Native,
-    /// The debootstrap of the host
+    /// The debootstrap of the host (deb)
     Debootstrap,
-    /// The dnf of the host or of the tools tree
+    /// The apk of the host (apk)
+    ApkTools,
+    /// The dnf of the host or of the tools tree (rpm)
     Dnf,
 }
 
@@ -40,14 +43,12 @@ pub fn of(kind: FamilyKind, engine: Option<Engine>) -> Result<Box<dyn Family>> {
         (FamilyKind::Deb, None | Some(Engine::Native)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Native })),
         (FamilyKind::Deb, Some(Engine::Debootstrap)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Debootstrap })),
         (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm)),
-        (FamilyKind::Apk, _) => {
-            Err(usage("family: this version of mkbase makes images of the deb and rpm families only, not of apk"))
-        }
-        (FamilyKind::Deb, Some(Engine::Dnf)) => {
-            Err(usage("--engine: Debian packages are installed by native or debootstrap, not by dnf"))
-        }
-        (FamilyKind::Rpm, Some(Engine::Native | Engine::Debootstrap)) => {
-            Err(usage("--engine: RPM packages are installed by dnf; leave the option out"))
+        (FamilyKind::Apk, None | Some(Engine::Native)) => Ok(Box::new(apk::Apk { engine: apk::Engine::Native })),
+        (FamilyKind::Apk, Some(Engine::ApkTools)) => Ok(Box::new(apk::Apk { engine: apk::Engine::Tools })),
+        (kind, Some(engine)) => {
+            let engine = engine.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let family = kind.name();
+            Err(usage(format!("--engine {engine} does not install packages of the {family} family; leave it out")))
         }
     }
 }
@@ -60,8 +61,11 @@ pub fn of_tree(root: &Root) -> Result<Box<dyn Family>> {
     if rpm::database::find(root).is_some() {
         return of(FamilyKind::Rpm, None);
     }
+    if root.exists(apk::DATABASE) {
+        return of(FamilyKind::Apk, None);
+    }
     let path = root.path().display();
-    Err(usage(format!("{path} holds no database of dpkg or rpm, so it is no tree that mkbase can check")))
+    Err(usage(format!("{path} holds no database of dpkg, rpm or apk, so it is no tree that mkbase can check")))
 }
 
 /// A locked package and its verified file in the cache.

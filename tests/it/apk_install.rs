@@ -150,7 +150,7 @@ fn apk_inside_goes_on_from_the_database() {
     let root = bootstrap(&place, &recipe, &[]);
     let apk = |arguments: &[&str]| said(&lab.fixture.apk(&root).args(arguments).output().expect("apk runs"));
     let nowhere = ["--repositories-file", "/dev/null"];
-    let with = |more: &[&str]| [&nowhere[..], more].concat();
+    let with = |more: &[&'static str]| [&nowhere[..], more].concat();
     assert!(apk(&with(&["info", "-v"])).contains("fixture-hello-1.0-r0\n"));
     assert_eq!(apk(&with(&["audit", "--system"])), "", "nothing differs from its package");
     let updates = format!("{}/updates", lab.server.url());
@@ -276,7 +276,10 @@ fn packages_that_were_changed() {
     for (what, bytes) in [
         ("a changed control member", at(signature + control.len() / 2)),
         ("a changed data member", at(signature + control.len() + data.len() / 2)),
-        ("another control member", [Apk::signature_member(), other.control_member("lab", &data), data.clone()].concat()),
+        (
+            "another control member",
+            [Apk::signature_member(), other.control_member("lab", &data), data.clone()].concat(),
+        ),
         ("other data", [Apk::signature_member(), control.clone(), other.data_member()].concat()),
         ("swapped members", [Apk::signature_member(), data.clone(), control.clone()].concat()),
         ("a file that is cut short", good[..good.len() - 100].to_vec()),

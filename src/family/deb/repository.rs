@@ -1,31 +1,25 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::index::Index;
 use super::release::{Listed, Release};
 use super::suite::{self, Wanted};
 use crate::codec::Codec;
 use crate::context::Context;
-use crate::error::{Interrupted, Usage, usage};
+use crate::error::usage;
+use crate::family::mirrors;
 use crate::fetch::openpgp::Keyring;
-use crate::fetch::{FetchError, Fetcher, Remote, public_url};
+use crate::fetch::{FetchError, Fetcher, Remote};
 use crate::hash::sha256;
-use crate::interrupt;
 use crate::plan::Repository;
 
 /// An `InRelease` may be this large, in bytes; Debian unstable's, the largest known, has 0.3 MB.
 const MAX_RELEASE: u64 = 16 << 20;
 /// A detached signature may be this large, in bytes; it grows with the number of keys that sign.
 const MAX_SIGNATURE: u64 = 1 << 20;
-/// A mirror that is being updated gets this long, in turn, before its `Release` is read again. Longer updates are left
-/// to other mirrors and to whoever starts the build again.
-const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
-/// How often a pause looks whether it is still wanted.
-const TICK: Duration = Duration::from_millis(50);
 
 /// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
 const KEPT_FROM: u64 = 1 << 20;
@@ -47,57 +41,10 @@ pub struct Contents {
 
 /// Fetches and verifies a repository and reads its indexes for `arch`. `now` is in seconds since 1970.
 pub fn read(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    from_mirrors(context, repository, arch, now)
-        .with_context(|| format!("reading the repository '{}'", repository.name))
-}
-
-/// Asks the mirrors in turn until one has everything, and all of it right.
-fn from_mirrors(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    let mut reasons: Vec<String> = Vec::new();
-    let mut mirrors = repository.build_urls.iter().peekable();
-    while let Some(url) = mirrors.next() {
-        let error = match from_mirror(context, repository, url, arch, now) {
-            // What the recipe has wrong, every mirror answers alike.
-            Err(error) if !error.is::<Usage>() && !error.is::<Interrupted>() => error,
-            result => return result,
-        };
-        if mirrors.peek().is_none() && reasons.is_empty() {
-            return Err(error);
-        }
-        let reason = format!("{}: {error:#}", public_url(url));
-        if mirrors.peek().is_some() {
-            context.ui.warn(format!("repository '{}': {reason}; going on with the next mirror", repository.name));
-        }
-        reasons.push(reason);
-    }
-    bail!("none of its {} mirrors has it: {}", reasons.len(), reasons.join("; "))
-}
-
-/// Asks one mirror, more than once where its files do not fit together: that passes when it is being updated.
-fn from_mirror(context: &Context, repository: &Repository, url: &str, arch: &str, now: i64) -> Result<Contents> {
-    let base = base(url, &repository.suite);
-    let mut pauses = PAUSES.into_iter();
-    loop {
-        match read_once(context, repository, &base, arch, now) {
-            Err(error) if is_out_of_step(&error) => match pauses.next() {
-                Some(time) => {
-                    context.ui.detail(format_args!("{error:#}; reading {} again", public_url(&base)));
-                    pause(time)?;
-                }
-                None => return Err(error),
-            },
-            result => return result,
-        }
-    }
-}
-
-fn pause(time: Duration) -> Result<()> {
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        interrupt::check()?;
-        std::thread::sleep(TICK);
-    }
-    Ok(())
+    mirrors::in_turn(context, repository, |url| {
+        read_once(context, repository, &base(url, &repository.suite), arch, now)
+    })
+    .with_context(|| format!("reading the repository '{}'", repository.name))
 }
 
 fn read_once(context: &Context, repository: &Repository, base: &str, arch: &str, now: i64) -> Result<Contents> {
@@ -148,7 +95,7 @@ fn signed_release(fetcher: &Fetcher, repository: &Repository, base: &str) -> Res
             };
             (file, text)
         }
-        Err(error) if is_not_found(&error) => {
+        Err(error) if mirrors::is_not_found(&error) => {
             let file = get("Release", MAX_RELEASE).with_context(|| {
                 format!("it has no InRelease and no Release; is '{}' a suite of it?", repository.suite)
             })?;
@@ -171,15 +118,6 @@ fn keyring(repository: &Repository) -> Result<Keyring> {
         return Err(usage("it has no key to verify it with; give it one with key = \"FILE\""));
     }
     Keyring::parse(&repository.keys).map_err(|error| usage(format!("{error:#}")))
-}
-
-/// Whether an index is not the one that the `Release` lists.
-fn is_out_of_step(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::Mismatch { .. })))
-}
-
-fn is_not_found(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
 /// Reads an index: its text as an earlier build unpacked it, or else the file that is fetched.
@@ -248,7 +186,7 @@ fn fetch_index(
                 let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
                 return Ok(IndexFile { path, codec: *codec, size, name: file.name });
             }
-            Err(error) if is_not_found(&error) => missing = Some(error),
+            Err(error) if mirrors::is_not_found(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -323,9 +261,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_known_below_context() {
-        let missing = Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
-        assert!(is_not_found(&missing));
-        assert!(!is_not_found(&anyhow::anyhow!("refused")));
+        let missing = anyhow::Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
+        assert!(mirrors::is_not_found(&missing));
+        assert!(!mirrors::is_not_found(&anyhow::anyhow!("refused")));
     }
 
     #[test]

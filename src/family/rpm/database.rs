@@ -105,6 +105,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
             source: source.to_owned(),
             source_version: source_version.to_owned(),
             installed_size: size.unwrap_or(0),
+            licence: header.text(tag::LICENCE).with_context(place)?.unwrap_or_default().into_owned(),
             licence_files,
             version: evr,
             arch,
