@@ -42,7 +42,7 @@ pub mod tag {
     pub const EPOCH: u32 = 1003;
     /// Size of the files in bytes, 32 bits.
     pub const SIZE: u32 = 1009;
-    /// Licence: an SPDX expression, or in Fedora's older form.
+    /// Its licence, an SPDX expression as a rule.
     pub const LICENCE: u32 = 1014;
     /// Architecture.
     pub const ARCH: u32 = 1022;
