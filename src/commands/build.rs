@@ -105,10 +105,10 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if let Some(engine) = arguments.engine.filter(|engine| *engine != Engine::Native)
-        && let Some(value) = engine.to_possible_value()
-    {
-        say("--engine", value.get_name().to_owned());
+    // What the family does without being asked needs no word.
+    let engine = arguments.engine.filter(|engine| *engine != Engine::Native).and_then(|e| e.to_possible_value());
+    if let Some(engine) = engine {
+        say("--engine", engine.get_name().to_owned());
     }
     words
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::ValueEnum as _;
 
 use crate::check::Check;
 use crate::clean::Step;
@@ -17,6 +16,7 @@ use crate::recipe::FamilyKind;
 use crate::root::Root;
 
 pub mod apk;
+pub mod dates;
 pub mod deb;
 mod host_tool;
 pub mod links;
@@ -31,26 +31,30 @@ pub enum Engine {
     Native,
     /// The debootstrap of the host (deb)
     Debootstrap,
-    /// The apk of the host (apk)
-    ApkTools,
     /// The dnf of the host or of the tools tree (rpm)
     Dnf,
+    /// The apk of the host (apk)
+    ApkTools,
 }
 
 /// The family of a recipe, with the engine that was asked for or else its own.
 pub fn of(kind: FamilyKind, engine: Option<Engine>) -> Result<Box<dyn Family>> {
-    match (kind, engine) {
-        (FamilyKind::Deb, None | Some(Engine::Native)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Native })),
-        (FamilyKind::Deb, Some(Engine::Debootstrap)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Debootstrap })),
-        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm)),
-        (FamilyKind::Apk, None | Some(Engine::Native)) => Ok(Box::new(apk::Apk { engine: apk::Engine::Native })),
-        (FamilyKind::Apk, Some(Engine::ApkTools)) => Ok(Box::new(apk::Apk { engine: apk::Engine::Tools })),
-        (kind, Some(engine)) => {
-            let engine = engine.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            let family = kind.name();
-            Err(usage(format!("--engine {engine} does not install packages of the {family} family; leave it out")))
+    Ok(match (kind, engine) {
+        (FamilyKind::Deb, None | Some(Engine::Native)) => Box::new(deb::Deb { engine: deb::Engine::Native }),
+        (FamilyKind::Deb, Some(Engine::Debootstrap)) => Box::new(deb::Deb { engine: deb::Engine::Debootstrap }),
+        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Box::new(rpm::Rpm),
+        (FamilyKind::Apk, None | Some(Engine::Native)) => Box::new(apk::Apk { engine: apk::Engine::Native }),
+        (FamilyKind::Apk, Some(Engine::ApkTools)) => Box::new(apk::Apk { engine: apk::Engine::ApkTools }),
+        (FamilyKind::Deb, Some(Engine::Dnf | Engine::ApkTools)) => {
+            return Err(usage("--engine: Debian packages are installed by native or debootstrap"));
         }
-    }
+        (FamilyKind::Rpm, Some(Engine::Native | Engine::Debootstrap | Engine::ApkTools)) => {
+            return Err(usage("--engine: RPM packages are installed by dnf; leave the option out"));
+        }
+        (FamilyKind::Apk, Some(Engine::Debootstrap | Engine::Dnf)) => {
+            return Err(usage("--engine: Alpine packages are installed by native or apk-tools"));
+        }
+    })
 }
 
 /// The family of a tree whose recipe is not known, by the package database it holds.

@@ -91,17 +91,6 @@ pub enum FamilyKind {
     Apk,
 }
 
-impl FamilyKind {
-    /// Its name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            FamilyKind::Deb => "deb",
-            FamilyKind::Rpm => "rpm",
-            FamilyKind::Apk => "apk",
-        }
-    }
-}
-
 /// `[system]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -160,11 +160,6 @@ impl Dependencies {
     pub fn iter(&self) -> impl Iterator<Item = Dependency<'_>> {
         words(&self.0).filter_map(|word| Dependency::parse(word).ok())
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl fmt::Display for Dependencies {

@@ -1,5 +1,6 @@
 //! Why packages cannot be installed, in words a person can act on.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use anyhow::{Error, anyhow};
@@ -13,12 +14,14 @@ use crate::error::{did_you_mean, usage};
 const MAX_NAMES: usize = 12;
 /// Of what needs a package that cannot be had, so much is said.
 const MAX_NEEDED: usize = 3;
+/// So many packages are looked at for reasons.
+const MAX_EXPLAINED: usize = 50;
 /// Longer explanations are cut to this many lines.
 const MAX_LINES: usize = 24;
 
 /// The error for an outcome that is not possible.
 pub fn explain(pool: &Pool<'_>, wishes: &[Wish<'_>], outcome: &Outcome) -> Error {
-    let explanation = Explanation { pool, wishes, outcome };
+    let explanation = Explanation { pool, wishes, outcome, seen: RefCell::default() };
     if let Some(mistake) = wishes.iter().find_map(|wish| explanation.mistake(wish)) {
         return usage(mistake);
     }
@@ -30,6 +33,10 @@ pub fn explain(pool: &Pool<'_>, wishes: &[Wish<'_>], outcome: &Outcome) -> Error
     };
     outcome.missing.iter().for_each(|name| explanation.missing(*name, &mut add));
     outcome.faults.iter().for_each(|(id, fault)| explanation.fault(*id, *fault, &mut add));
+    if lines.is_empty() {
+        let faulty = outcome.faults.iter().map(|(id, _)| explanation.full(*id)).collect::<BTreeSet<_>>();
+        lines.push(format!("no choice of packages satisfies all relations of {}", list(&faulty)));
+    }
     let hidden = lines.len().saturating_sub(MAX_LINES);
     if hidden > 0 {
         lines.truncate(MAX_LINES);
@@ -50,6 +57,8 @@ struct Explanation<'e, 'a> {
     pool: &'e Pool<'a>,
     wishes: &'e [Wish<'a>],
     outcome: &'e Outcome,
+    /// Packages that were explained.
+    seen: RefCell<BTreeSet<PackageId>>,
 }
 
 impl<'a> Explanation<'_, 'a> {
@@ -113,6 +122,14 @@ impl<'a> Explanation<'_, 'a> {
     fn fault(&self, id: PackageId, fault: Fault, add: &mut dyn FnMut(String)) {
         let package = self.pool.package(id);
         match fault {
+            Fault::Unfit if self.is_tagged(id) => {
+                // It was what is left when the packages of the other repositories had dropped out.
+                let others = self.pool.name(package.name).providers.iter().map(|provider| provider.package);
+                let others: Vec<PackageId> = others.filter(|other| *other != id && !self.is_tagged(*other)).collect();
+                others.iter().take(MAX_NEEDED).for_each(|other| self.unfit(*other, add));
+                let tags: Vec<&str> = self.tags(id).collect();
+                add(format!("{} is only in the repository with the tag {}", self.full(id), list(&tags)));
+            }
             Fault::Unfit => self.unfit(id, add),
             Fault::SameName(name) => {
                 let others =
@@ -141,6 +158,9 @@ impl<'a> Explanation<'_, 'a> {
 
     /// Why a package dropped out: relations to it that it does not meet, or its own that nothing meets.
     fn unfit(&self, id: PackageId, add: &mut dyn FnMut(String)) {
+        if self.seen.borrow().len() > MAX_EXPLAINED || !self.seen.borrow_mut().insert(id) {
+            return;
+        }
         let package = self.pool.package(id);
         let mut names = vec![package.name];
         names.extend(package.provides.iter().map(|(name, _)| *name));
@@ -166,25 +186,73 @@ impl<'a> Explanation<'_, 'a> {
                 _ => format!("{who} {}, and {} does not fit that", plain(&relation), self.full(id)),
             });
         }
+        for name in &names {
+            for (other, version) in self.rivals(id, *name) {
+                let (one, two) = if id < other { (id, other) } else { (other, id) };
+                let given = self.pool.name(*name).name;
+                add(format!("{} and {} both provide {given}{version}", self.full(one), self.full(two)));
+            }
+        }
         if stands_against {
             needed.into_iter().take(MAX_NEEDED).for_each(&mut *add);
         }
-        for relation in package.depends.iter().filter(|relation| !relation.dependency.conflict) {
-            if self.pool.name(relation.name).providers.is_empty() {
+        for relation in &package.depends {
+            if relation.dependency.conflict {
+                let against = self.pool.name(relation.name).providers.iter().find(|provider| {
+                    let other = self.pool.package(provider.package);
+                    provider.package != id
+                        && self.outcome.packages.contains(&provider.package)
+                        && !relation.dependency.is_met_by(provider.version, &other.info.checksum)
+                });
+                if let Some(provider) = against {
+                    add(format!("{} {}, and {} is needed", self.full(id), verb(relation), self.full(provider.package)));
+                }
+            } else if self.pool.name(relation.name).providers.is_empty() {
                 add(format!("{} depends on {}, which no repository has", self.full(id), relation.dependency));
             } else if !self.can_be_met(relation) {
                 add(format!("{} {}{}", self.full(id), verb(relation), self.instead(relation)));
+            } else {
+                self.ruled_out(id, relation, add);
             }
-        }
-        if package.repositories & self.pool.repositories_of(1) == 0 && package.repositories != 0 {
-            let tags: Vec<&str> = self.tags(id).collect();
-            add(format!("{} is only in the repository with the tag {}", self.full(id), list(&tags)));
         }
         if let Some(reason) = &package.info.unusable {
             add(format!("{} cannot be installed: {reason}", self.full(id)));
         } else if !package.usable {
             add(format!("{} is for the architecture {}", self.full(id), package.info.arch));
         }
+    }
+
+    /// Packages to be installed that have a name too, where only one may have it.
+    fn rivals(&self, id: PackageId, name: NameId) -> Vec<(PackageId, &'static str)> {
+        let providers = &self.pool.name(name).providers;
+        let own =
+            providers.iter().filter(|provider| provider.package == id).all(|provider| provider.version.is_empty());
+        let chosen = providers.iter().filter(|provider| self.outcome.packages.contains(&provider.package));
+        let others = chosen.filter(|provider| provider.package != id && !(own && provider.version.is_empty()));
+        others.map(|provider| (provider.package, if own { ", one of them in a version" } else { "" })).collect()
+    }
+
+    /// What was to meet a relation of a package, where all of that had dropped out, and why it had.
+    fn ruled_out(&self, id: PackageId, relation: &Relation<'a>, add: &mut dyn FnMut(String)) {
+        let right = self.pool.name(relation.name).providers.iter().filter(|provider| {
+            let package = self.pool.package(provider.package);
+            relation.dependency.is_met_by(provider.version, &package.info.checksum)
+        });
+        let right: Vec<PackageId> = right.map(|provider| provider.package).filter(|other| *other != id).collect();
+        let is_out = |other: &PackageId| self.outcome.dropped[*other] && !self.outcome.packages.contains(other);
+        if right.is_empty() || !right.iter().all(is_out) {
+            return;
+        }
+        let names: BTreeSet<String> = right.iter().map(|other| self.full(*other)).collect();
+        let gift = if names.len() == 1 { "which gives it, is" } else { "which give it, are" };
+        add(format!("{} {}, and {}, {gift} ruled out", self.full(id), verb(relation), list(&names)));
+        right.iter().take(MAX_NEEDED).for_each(|other| self.unfit(*other, add));
+    }
+
+    /// Whether it comes from repositories with a tag only.
+    fn is_tagged(&self, id: PackageId) -> bool {
+        let package = self.pool.package(id);
+        package.repositories != 0 && package.repositories & self.pool.repositories_of(1) == 0
     }
 
     fn can_be_met(&self, relation: &Relation<'_>) -> bool {
@@ -277,90 +345,5 @@ fn list<'t, T: AsRef<str> + 't>(names: impl IntoIterator<Item = &'t T>) -> Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::info::Info;
-    use super::super::pool::Source;
-    use super::super::solve::solve;
-    use super::super::world;
-    use super::*;
-    use crate::error::{Exit, exit_code};
-
-    const MAIN: &str = "P:a\nV:1-r0\nD:b>=2 c\n\nP:b\nV:1-r0\n\nP:b\nV:2-r0\nD:!d\n\nP:c\nV:1-r0\nD:b\n\nP:d\nV:1-r0\n\n\
-                        P:e\nV:1-r0\nD:so:gone\n\nP:f\nV:1-r0\nD:virtual\n\nP:g\nV:1-r0\np:virtual\n\nP:h\nV:1-r0\n\
-                        p:virtual x=1\n\nP:i\nV:1-r0\np:x=2\n\nP:j\nV:1-r0\nA:riscv64\n\nP:k\nV:1-r0\nX:new\n\nP:l\n\
-                        V:1-r0\nD:m>1\n\nP:circle\nV:1-r0\nD:back\n\nP:back\nV:1-r0\nD:circle";
-    const EDGE: &str = "P:m\nV:2-r0\nI:5\n\nP:a\nV:2-r0\nI:5";
-
-    fn packages(text: &str, repository: &str) -> Vec<Info> {
-        let one = |(at, paragraph): (usize, &str)| Info::from_index(&format!("C:Q1{repository}{at}\n{paragraph}"));
-        text.split("\n\n").enumerate().map(one).collect::<Result<_, _>>().expect("they are valid")
-    }
-
-    fn ask(world: &[&str]) -> Result<usize, Error> {
-        let (main, edge) = (packages(MAIN, "main"), packages(EDGE, "edge"));
-        let sources = [
-            Source { repository: Some(0), tag: None, packages: &main },
-            Source { repository: Some(1), tag: Some("edge"), packages: &edge },
-        ];
-        let world: Vec<String> = world.iter().map(ToString::to_string).collect();
-        let mut pool = Pool::new(&sources, "x86_64")?;
-        let wishes = world::wishes(&world, &mut pool)?;
-        let outcome = solve(&pool, &wishes, |_| false);
-        if outcome.is_possible() { Ok(outcome.packages.len()) } else { Err(explain(&pool, &wishes, &outcome)) }
-    }
-
-    #[test]
-    fn what_is_possible() {
-        for (world, count) in [
-            (&["a"][..], 3),
-            (&["circle"], 2),
-            (&["f", "g"], 2),
-            (&["l@edge"], 2),
-            (&["a@edge"], 1),
-            (&["virtual", "h"], 1),
-        ] {
-            assert_eq!(ask(world).expect("it is possible"), count, "{world:?}");
-        }
-    }
-
-    #[test]
-    fn mistakes_in_what_is_asked_for() {
-        for (world, words) in [
-            (&["aa"][..], "no repository has the package 'aa'"),
-            (&["b>2-r0"], "there is no b>2-r0, only 2-r0, 1-r0"),
-            (&["virtual"], "'virtual' is a virtual package; ask for one that provides it: g, h"),
-            (&["m"], "m is only in a repository with a tag; ask for it as m@edge"),
-            (&["m@egde"], "no repository has the tag 'egde'; did you mean 'edge'?"),
-        ] {
-            let error = ask(world).expect_err(words);
-            assert!(error.to_string().contains(words), "{error}");
-            assert_eq!(exit_code(&error), Exit::Usage, "{error}");
-        }
-    }
-
-    #[test]
-    fn contradictions_lead_back_to_what_is_asked_for() {
-        for (world, lines) in [
-            (&["e"][..], &["'e' cannot be installed", "e 1-r0 depends on so:gone, which no repository has"][..]),
-            (
-                &["f"],
-                &[
-                    "'f' cannot be",
-                    "f 1-r0 depends on virtual, which several packages provide: ask for one of them (g, h)",
-                ],
-            ),
-            (&["a", "b=1-r0"], &["cannot be installed together: a, b=1-r0", "a 1-r0 depends on b>=2"]),
-            (&["a", "!c"], &["together: a, !c", "c is excluded", "a 1-r0 depends on c"]),
-            (&["a", "d"], &["together: a, d", "b 2-r0 conflicts with d, and d 1-r0 is needed"]),
-            (&["h", "i"], &["together: h, i", "h 1-r0 and i 1-r0 both provide x"]),
-            (&["j"], &["'j' cannot be installed", "j 1-r0 is for the architecture riscv64"]),
-            (&["k"], &["'k' cannot be installed", "k 1-r0 cannot be installed: it has the field X"]),
-            (&["l"], &["'l' cannot be installed", "m 2-r0 is only in the repository with the tag edge"]),
-        ] {
-            let error = ask(world).expect_err("it is impossible");
-            let text = format!("{error:#}");
-            assert!(lines.iter().all(|line| text.contains(line)), "{world:?}: {text}");
-            assert_eq!(exit_code(&error), Exit::Failed, "{text}");
-        }
-    }
-}
+#[path = "explain_tests.rs"]
+mod tests;

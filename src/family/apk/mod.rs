@@ -57,7 +57,7 @@ pub enum Engine {
     /// mkbase itself.
     Native,
     /// The apk of the host.
-    Tools,
+    ApkTools,
 }
 
 /// The apk family.
@@ -82,8 +82,13 @@ impl Family for Apk {
         let world = world::lines(plan, files)?;
         let tagged = plan.repositories.iter().filter(|repository| !repository.tag.is_empty());
         let tags: Vec<_> = tagged.map(|repository| (repository.name.clone(), repository.tag.clone())).collect();
+        let keys: Vec<Key> = plan.repositories.iter().flat_map(|repository| repository.keys.clone()).collect();
+        let keys = signature::Keys::parse(&keys)?;
         let inspect = |fetched: &Fetched, package: &package::Package| {
             let Fetched { package: locked, .. } = fetched;
+            if locked.repository.is_empty() {
+                package.verify_own(&keys)?;
+            }
             let wanted = Info {
                 name: locked.name.clone(),
                 version: locked.version.clone(),
@@ -94,7 +99,7 @@ impl Family for Apk {
         };
         let set = install::Set { packages, world: &world, tags: &tags, inspect: &inspect };
         match self.engine {
-            Engine::Tools => tool::bootstrap(context, plan, &set, root),
+            Engine::ApkTools => tool::bootstrap(context, plan, &set, root),
             Engine::Native => install::install(context, plan, &set, root),
         }
     }

@@ -17,7 +17,7 @@ use crate::arch;
 use crate::context::Context;
 use crate::customise::locale::LocaleName;
 use crate::error::usage;
-use crate::family::mirrors;
+use crate::family::dates;
 use crate::hash::sha256_of;
 use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
 use crate::parallel::parallel;
@@ -72,7 +72,7 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
     })?;
     let repositories = locked_repositories(plan, &contents);
     if let Some(previous) = previous {
-        mirrors::refuse_rollback(plan, contents.iter().map(|local| local.date), previous)?;
+        dates::refuse_rollback(&repositories, previous)?;
     }
     let answer = ask(context, &dnf, plan, &files, previous)?;
     for name in &answer.unknown {
@@ -92,7 +92,7 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
         arch: plan.arch.rpm.to_owned(),
         variant: plan.variant.clone(),
         recipe: plan.digest.clone(),
-        epoch: mirrors::epoch(plan, &repositories)?,
+        epoch: dates::epoch(plan, &repositories)?,
         repositories,
         packages,
     })
