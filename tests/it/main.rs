@@ -3,8 +3,13 @@
 //! `scripts/test` runs them with everything they need. Alone, `cargo test --release --test it` does too; what the
 //! host lacks is skipped by name.
 
+// The maker of Alpine packages is that of the unit tests, and takes its hashes from here.
+use mkbase::hash;
+
 mod util;
 
+mod apk;
+mod apk_install;
 mod arch;
 mod archive;
 mod badinput;

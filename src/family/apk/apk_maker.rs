@@ -60,6 +60,18 @@ fn raw(name: &str, kind: EntryType, link: &str, mode: u32, data: &[u8]) -> Vec<u
     out
 }
 
+/// Gives the last header of a member to other names.
+pub fn owned_by(mut member: Vec<u8>, user: &str, group: &str) -> Vec<u8> {
+    let at = member.chunks(512).rposition(|block| &block[257..262] == b"ustar").expect("a header") * 512;
+    let mut header = Header::new_ustar();
+    header.as_mut_bytes().copy_from_slice(&member[at..at + 512]);
+    header.set_username(user).expect("short");
+    header.set_groupname(group).expect("short");
+    header.set_cksum();
+    member[at..at + 512].copy_from_slice(header.as_bytes());
+    member
+}
+
 /// A folder.
 pub fn dir(name: &str) -> Vec<u8> {
     member(name, EntryType::Directory, "", 0o755, b"", &[])

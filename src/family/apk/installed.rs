@@ -52,6 +52,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
             source_version: get('V').to_owned(),
             installed_size: get('I').parse().unwrap_or(0),
             licence_files: Vec::new(),
+            licence: get('L').to_owned(),
         });
     }
     packages.sort();

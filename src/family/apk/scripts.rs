@@ -50,10 +50,12 @@ impl<'a> Scripts<'a> {
             .named(format!("the {name} script of {package} {version}"))
             .run();
         let result = result.map_err(|error| match error.downcast_ref::<Foreign>() {
-            Some(_) if !text.starts_with(b"#!") => anyhow!("it does not begin with #! and an interpreter"),
+            Some(_) if !text.starts_with(b"#!") => {
+                anyhow!("its {name} script does not begin with #! and an interpreter")
+            }
             _ => error,
         });
-        result.with_context(|| format!("the package {package} could not be installed: running its {name} script"))?;
+        result.with_context(|| format!("the package {package} could not be installed"))?;
         self.root.remove_file(&path)?;
         for folder in made.iter().rev() {
             // A script may have put something into it, then it is not ours to remove.

@@ -103,15 +103,13 @@ fn fault(output: &Output) -> Option<String> {
     const LINES: usize = 20;
     let text = [String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout)].join("\n");
     let is_fault = |line: &&str| line.starts_with("ERROR: ") || line.starts_with("WARNING: ");
-    let faults: Vec<&str> = text.lines().filter(is_fault).collect();
-    match (output.code, faults.as_slice()) {
-        (0, []) => None,
-        (_, []) => {
-            let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-            Some(format!("it said:\n    {}", lines[lines.len().saturating_sub(LINES)..].join("\n    ")))
-        }
-        (_, faults) => Some(faults[..faults.len().min(LINES)].join("\n    ")),
+    let fault = text.lines().find(is_fault);
+    if output.code == 0 && fault.is_none() {
+        return None;
     }
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(LINES)..].join("\n    ");
+    Some(format!("{}; it said:\n    {last}", fault.unwrap_or("it gave no reason")))
 }
 
 /// What is installed must be what the lock says, all of it and nothing else.
@@ -137,10 +135,23 @@ mod tests {
     fn warnings_are_faults_whatever_the_exit_code() {
         let output = |code, stdout: &str, stderr: &str| Output { code, stdout: stdout.into(), stderr: stderr.into() };
         assert_eq!(fault(&output(0, "OK: 10 KiB in 2 packages\n", "")), None);
-        let warned = fault(&output(0, "OK\n", "WARNING: opening http://127.0.0.1/x: No such file or directory\n"));
-        assert_eq!(warned.as_deref(), Some("WARNING: opening http://127.0.0.1/x: No such file or directory"));
-        let failed = fault(&output(1, "(1/1) Installing a\nERROR: a-1: script exited with error 3\n", ""));
-        assert_eq!(failed.as_deref(), Some("ERROR: a-1: script exited with error 3"));
-        assert_eq!(fault(&output(1, "odd\n", "")).as_deref(), Some("it said:\n    odd"));
+        for (code, stdout, stderr, reason) in [
+            (
+                0,
+                "OK\n",
+                "WARNING: opening http://127.0.0.1/x: No such file\n",
+                "WARNING: opening http://127.0.0.1/x: No",
+            ),
+            (
+                1,
+                "* said\nERROR: a-1: script exited with error 3\n",
+                "",
+                "ERROR: a-1: script exited with error 3; it said:\n    * said",
+            ),
+            (1, "odd\n", "", "it gave no reason; it said:\n    odd"),
+        ] {
+            let fault = fault(&output(code, stdout, stderr)).expect("it failed");
+            assert!(fault.starts_with(reason), "{fault}");
+        }
     }
 }

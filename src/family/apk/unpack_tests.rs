@@ -2,11 +2,13 @@
 
 use tar::EntryType;
 
-use super::apk_maker::{Apk, dir, file, gzip, link, member};
+use super::apk_maker::{Apk, dir, file, gzip, link, member, owned_by};
+use super::database::{self, Record};
 use super::package::Package;
 use super::stage::{Staged, unpack};
 use super::tree::Tree;
 use crate::hash::hex;
+use crate::lock::LockedPackage;
 use crate::root::Root;
 
 fn is_root(test: &str) -> bool {
@@ -343,4 +345,115 @@ fn hard_links_modes_and_attributes_are_kept() {
     assert_eq!(meta("bin/a").ino(), meta("bin/c").ino());
     let there = xattr::get(lab.tree().join("bin/b"), "security.capability").expect("it reads");
     assert_eq!(there, Some(capability));
+}
+
+#[test]
+fn owners_are_who_the_tree_knows_by_their_names() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !is_root("owners_are_who_the_tree_knows_by_their_names") {
+        return;
+    }
+    let passwd = file("etc/passwd", b"root:x:0:0::/:\nwww:x:82:82::/:\nbad:x:x:1::/:\n");
+    let group = file("etc/group", b"root:x:0:\nwww:x:83:\n");
+    let set_id = member(
+        "srv/tool",
+        EntryType::Regular,
+        "",
+        0o6755,
+        b"",
+        &[("APK-TOOLS.checksum.SHA1", b"da39a3ee5e6b4b0d3255bfef95601890afd80709")],
+    );
+    let data = vec![
+        owned_by(dir("srv"), "www", "www"),
+        owned_by(file("srv/a", b""), "www", "nobody-knows"),
+        owned_by(link("srv/l", "a"), "www", "www"),
+        owned_by(set_id, "root", "www"),
+    ];
+    let lab = Lab::new(&[("base", Apk::new(vec![dir("etc"), group, passwd])), ("b", Apk::new(data))]);
+    lab.install().expect("it installs");
+    let owner = |path: &str| {
+        let meta = std::fs::symlink_metadata(lab.tree().join(path)).expect(path);
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+    };
+    assert_eq!(owner("srv"), (82, 83, 0o755));
+    assert_eq!(owner("srv/a"), (82, 0, 0o644));
+    assert_eq!((owner("srv/l").0, owner("srv/l").1), (82, 83));
+    assert_eq!(owner("srv/tool"), (0, 83, 0o6755));
+}
+
+#[test]
+fn the_database_is_written_as_apk_writes_it() {
+    use std::io::Read as _;
+    if !is_root("the_database_is_written_as_apk_writes_it") {
+        return;
+    }
+    let name = "b-with-a-name-that-makes-the-path-of-its-script-in-the-archive-longer-than-a-tar-header-holds";
+    let lab =
+        Lab::new(&[(name, second()), ("a", Apk::new(vec![dir("usr"), file("usr/x", b"1"), file("usr/y", b"y")]))]);
+    let root = Root::open(lab.tree()).expect("it opens");
+    let mut tree = Tree::new(&root, &lab.packages);
+    tree.add(1, &lab.staged[1]).and_then(|()| tree.add(0, &lab.staged[0])).expect("b replaces a");
+    let locked: Vec<LockedPackage> = lab.packages.iter().map(|package| locked(&package.info.name)).collect();
+    let records = lab.packages.iter().zip(&locked).enumerate().map(|(index, (package, locked))| Record {
+        package,
+        locked,
+        tag: if index == 0 { "edge".into() } else { String::new() },
+        index,
+    });
+    let world = ["a".to_owned(), "b@edge".to_owned()];
+    database::write(&root, "x86_64", &world, records.collect(), &tree).expect("it can be written");
+    let checksum = |index: usize| &lab.packages[index].info.checksum;
+    let expected = format!(
+        "C:{}\nP:a\nV:1.0-r0\nA:x86_64\nS:9\nI:1\nT:\nU:\nL:\nF:usr\nR:y\nZ:Q1lcsL/Sl3x2EpjZYk5LTUxyo5l0o=\n\n\
+         C:{}\nP:{name}\nV:1.0-r0\nA:x86_64\nS:9\nI:1\nT:second\nU:\nL:\no:o\nt:1700000000\nD:a>=1 !c\np:v\nr:a\nq:7\n\
+         s:edge\nF:usr\nR:l\na:0:0:777\nZ:Q1EfatjsUqKYSrqv18O1FlA3hcIHI=\nR:x\nZ:Q12kuSN7rMzfGcB2DKt67EqDWQELA=\n\
+         R:z\nZ:Q1OV3498UfAHAZyzAgHEnohLRrkvo=\nF:tmp\nM:0:0:1777\n\n",
+        checksum(1),
+        checksum(0)
+    );
+    assert_eq!(lab.text("lib/apk/db/installed"), expected);
+    assert_eq!(lab.text("lib/apk/db/triggers"), format!("{} /usr/* +/opt\n", checksum(0)));
+    assert_eq!((lab.text("etc/apk/world"), lab.text("etc/apk/arch")), ("a\nb@edge\n".into(), "x86_64\n".into()));
+    let packed = std::fs::File::open(lab.tree().join("lib/apk/db/scripts.tar.gz")).expect("the scripts");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut scripts = archive.entries().expect("an archive");
+    let mut script = scripts.next().expect("one script").expect("it is sound");
+    let path = script.path().expect("a path").display().to_string();
+    assert_eq!(path, format!("{name}-1.0-r0.X1{}.trigger", hex(&lab.packages[0].identity)));
+    assert_eq!((script.header().mode().ok(), script.header().mtime().ok()), (Some(0o755), Some(1_700_000_000)));
+    let mut text = String::new();
+    script.read_to_string(&mut text).expect("it reads");
+    assert_eq!(text, "#!/bin/sh\n");
+    assert!(scripts.next().is_none());
+}
+
+/// Takes a file of the package a over.
+fn second() -> Apk {
+    let mut apk = with(
+        "pkgdesc = second\norigin = o\nbuilddate = 1700000000\ndepend = a>=1 !c\nprovides = v\nreplaces = a\n\
+         replaces_priority = 7\ntriggers = /usr/* +/opt\n",
+        vec![
+            dir("usr"),
+            file("usr/z", b"z"),
+            file("usr/x", b"2"),
+            link("usr/l", "x"),
+            member("tmp", EntryType::Directory, "", 0o1777, b"", &[]),
+        ],
+    );
+    apk.scripts.push(("trigger", "#!/bin/sh\n".into()));
+    apk
+}
+
+fn locked(name: &str) -> LockedPackage {
+    LockedPackage {
+        name: name.into(),
+        version: "1.0-r0".into(),
+        arch: "x86_64".into(),
+        size: 9,
+        sha256: String::new(),
+        repository: "main".into(),
+        path: String::new(),
+        checksum: String::new(),
+        role: crate::lock::Role::Wanted,
+    }
 }

@@ -37,6 +37,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
             source_version: source_version.to_string(),
             installed_size: get("Installed-Size").parse::<u64>().unwrap_or(0).saturating_mul(1024),
             licence_files: if root.exists(&copyright) { vec![copyright] } else { Vec::new() },
+            licence: String::new(),
         });
     }
     packages.sort();
