@@ -18,9 +18,9 @@ use crate::ui::Ui;
 /// Builds the image that the arguments describe.
 pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
     let locking = &arguments.locking;
-    let session = Session::new(&arguments.what, &arguments.cache, locking.offline)?;
+    let session = Session::new(&arguments.what, &arguments.cache, &arguments.tools, locking.offline)?;
     let (lock, previous) = packages(arguments, &session, ui)?;
-    let Session { jobs, fetcher, plan } = session;
+    let Session { jobs, fetcher, plan, tools } = session;
     let options = Options {
         output: (!arguments.to_stdout()).then(|| output_folder(arguments.output.as_deref(), &plan)),
         compression: arguments.compression(),
@@ -34,6 +34,7 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
         previous,
         stop_after: arguments.stop_after,
         time_limit: arguments.time_limit,
+        tools,
     };
     match run_build(&plan, &options, ui)? {
         Outcome::Written => Ok(()),
@@ -104,7 +105,9 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if let (true, Some(engine)) = (arguments.engine != Engine::Native, arguments.engine.to_possible_value()) {
+    if let Some(engine) =
+        arguments.engine.filter(|engine| *engine != Engine::Native).and_then(|e| e.to_possible_value())
+    {
         say("--engine", engine.get_name().to_owned());
     }
     words

@@ -16,10 +16,13 @@ use crate::recipe::FamilyKind;
 use crate::root::Root;
 
 pub mod apk;
+pub mod dates;
 pub mod deb;
 mod host_tool;
+pub mod links;
 mod members;
 mod mirrors;
+pub mod rpm;
 
 /// What installs the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,21 +33,26 @@ pub enum Engine {
     Debootstrap,
     /// The apk of the host (apk)
     ApkTools,
+    /// The dnf of the host or of the tools tree (rpm)
+    Dnf,
 }
 
-/// The family of a recipe.
-pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
+/// The family of a recipe, with the engine that was asked for or else its own.
+pub fn of(kind: FamilyKind, engine: Option<Engine>) -> Result<Box<dyn Family>> {
     match (kind, engine) {
-        (FamilyKind::Deb, Engine::Native | Engine::Debootstrap) => Ok(Box::new(deb::Deb { engine })),
-        (FamilyKind::Apk, Engine::Native | Engine::ApkTools) => Ok(Box::new(apk::Apk { engine })),
-        (FamilyKind::Deb, Engine::ApkTools) => {
-            Err(usage("--engine apk-tools installs packages of the apk family, and this recipe is of deb"))
+        (FamilyKind::Deb, None | Some(Engine::Native)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Native })),
+        (FamilyKind::Deb, Some(Engine::Debootstrap)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Debootstrap })),
+        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm)),
+        (FamilyKind::Apk, None | Some(Engine::Native)) => Ok(Box::new(apk::Apk { engine: apk::Engine::Native })),
+        (FamilyKind::Apk, Some(Engine::ApkTools)) => Ok(Box::new(apk::Apk { engine: apk::Engine::ApkTools })),
+        (FamilyKind::Deb, Some(Engine::Dnf | Engine::ApkTools)) => {
+            Err(usage("--engine: Debian packages are installed by native or debootstrap, not by dnf or apk"))
         }
-        (FamilyKind::Apk, Engine::Debootstrap) => {
-            Err(usage("--engine debootstrap installs packages of the deb family, and this recipe is of apk"))
+        (FamilyKind::Rpm, Some(Engine::Native | Engine::Debootstrap | Engine::ApkTools)) => {
+            Err(usage("--engine: RPM packages are installed by dnf; leave the option out"))
         }
-        (FamilyKind::Rpm, _) => {
-            Err(usage("family: this version of mkbase makes images of the families deb and apk, not of rpm"))
+        (FamilyKind::Apk, Some(Engine::Debootstrap | Engine::Dnf)) => {
+            Err(usage("--engine: Alpine packages are installed by native or apk-tools, not by debootstrap or dnf"))
         }
     }
 }
@@ -52,13 +60,16 @@ pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
 /// The family of a tree whose recipe is not known, by the package database it holds.
 pub fn of_tree(root: &Root) -> Result<Box<dyn Family>> {
     if root.exists(deb::database::ADMIN) {
-        return of(FamilyKind::Deb, Engine::Native);
+        return of(FamilyKind::Deb, None);
+    }
+    if rpm::database::find(root).is_some() {
+        return of(FamilyKind::Rpm, None);
     }
     if root.exists(apk::DATABASE) {
-        return of(FamilyKind::Apk, Engine::Native);
+        return of(FamilyKind::Apk, None);
     }
     let path = root.path().display();
-    Err(usage(format!("{path} holds no database of dpkg or apk, so it is no tree that mkbase can check")))
+    Err(usage(format!("{path} holds no database of dpkg, rpm or apk, so it is no tree that mkbase can check")))
 }
 
 /// A locked package and its verified file in the cache.
@@ -105,6 +116,11 @@ pub struct Owners {
 pub trait Family: Sync {
     /// Reads the signed indexes and decides on every package, going on from an older lock if there is one.
     fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock>;
+
+    /// Gets the programs that resolving and installing leave to others, where the host's do not serve.
+    fn provide_tools(&self, _: &Context) -> Result<()> {
+        Ok(())
+    }
 
     /// The order of two versions of a package.
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;

@@ -144,6 +144,11 @@ impl Fetcher {
         self.shared.store.keep_address(key, note)
     }
 
+    /// The folder of the cache.
+    pub fn cache(&self) -> &Path {
+        self.shared.store.cache()
+    }
+
     /// Whether only the cache and `file:` addresses are read.
     pub fn is_offline(&self) -> bool {
         self.shared.client.settings.offline

@@ -24,9 +24,8 @@ pub struct PinnedKey {
     pub pin: String,
 }
 
-/// The keys of a repository, in the order of the recipe.
-pub fn read_all(node: &Node, repository: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
-    let key = format!("repository.{repository}.key");
+/// The keys under `key` of a table, in the order of the recipe. `path` is what messages call that.
+pub fn read_all(node: &Node, path: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
     let Some(value) = node.get("key") else { return Ok(Vec::new()) };
     let given = match &value.value {
         Value::List(list) => list.as_slice(),
@@ -35,13 +34,13 @@ pub fn read_all(node: &Node, repository: &str, choice: &Choice<'_>) -> anyhow::R
     let mut keys = Vec::new();
     for one in given {
         if one.table().is_some() {
-            keys.push(download(one, &key, choice)?);
+            keys.push(download(one, path, choice)?);
             continue;
         }
-        let path = fill(one, &key, &choice.placeholders)?;
-        let files = if path.ends_with('/') { list(one, &key, &path)? } else { vec![path] };
+        let named = fill(one, path, &choice.placeholders)?;
+        let files = if named.ends_with('/') { list(one, path, &named)? } else { vec![named] };
         for file in files {
-            let data = read(one, &key, &file, KEY_LIMIT)?;
+            let data = read(one, path, &file, KEY_LIMIT)?;
             keys.push(PinnedKey { name: file_name(&file), pin: crate::hash::sha256(&data), data });
         }
     }

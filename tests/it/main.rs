@@ -22,6 +22,8 @@ mod kill;
 mod lock;
 mod oracle;
 mod reproducible;
+mod rpm;
 mod sources;
 mod ssh;
+mod tools;
 mod users;

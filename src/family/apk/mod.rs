@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
-use crate::family::{Engine, Family, Fetched, Installed, Owners};
+use crate::family::{Family, Fetched, Installed, Owners};
 use crate::lock::{Lock, Previous};
 use crate::plan::{Key, Plan};
 use crate::root::Root;
@@ -51,6 +51,15 @@ mod world;
 /// Where apk keeps its database, in a tree.
 pub const DATABASE: &str = database::FOLDER;
 
+/// What installs the packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// mkbase itself
+    Native,
+    /// The apk of the host
+    ApkTools,
+}
+
 /// The apk family.
 #[derive(Debug, Clone, Copy)]
 pub struct Apk {
@@ -91,7 +100,7 @@ impl Family for Apk {
         let set = install::Set { packages, world: &world, tags: &tags, inspect: &inspect };
         match self.engine {
             Engine::ApkTools => tool::bootstrap(context, plan, &set, root),
-            Engine::Native | Engine::Debootstrap => install::install(context, plan, &set, root),
+            Engine::Native => install::install(context, plan, &set, root),
         }
     }
 

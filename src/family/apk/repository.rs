@@ -8,7 +8,7 @@ use super::index::{self, Index};
 use super::signature::Keys;
 use crate::context::Context;
 use crate::error::usage;
-use crate::family::mirrors;
+use crate::family::{dates, mirrors};
 use crate::fetch::Fetcher;
 use crate::hash::sha256;
 use crate::plan::Repository;
@@ -98,13 +98,13 @@ fn version_3(name: &str) -> String {
 fn check_date(repository: &Repository, date: i64) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     if date > i64::try_from(now)? + FUTURE_TOLERANCE {
-        bail!("its index is from the future: made {}; set the clock of this machine", mirrors::show_date(date));
+        bail!("its index is from the future: made {}; set the clock of this machine", dates::show(date));
     }
     match repository.snapshot.filter(|moment| date > *moment) {
         Some(moment) => bail!(
             "its index is of {}, later than the snapshot of {}: the mirror does not keep snapshots; use another",
-            mirrors::show_date(date),
-            mirrors::show_date(moment)
+            dates::show(date),
+            dates::show(moment)
         ),
         None => Ok(()),
     }

@@ -15,7 +15,7 @@ use super::solve::{Outcome, Wish, solve};
 use super::world;
 use crate::context::Context;
 use crate::error::usage;
-use crate::family::mirrors;
+use crate::family::dates;
 use crate::hash::sha256_of;
 use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
 use crate::parallel::parallel;
@@ -49,11 +49,11 @@ pub fn resolve(context: &Context, plan: &Plan, previous: Option<&Previous>) -> R
         };
         threads.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
-    if let Some(previous) = previous {
-        mirrors::refuse_rollback(plan, contents.iter().map(|contents| contents.index.date), previous)?;
-    }
     let (repositories, indexes): (Vec<LockedRepository>, Vec<Vec<Info>>) =
         plan.repositories.iter().zip(contents).map(|(repository, contents)| take_apart(repository, contents)).unzip();
+    if let Some(previous) = previous {
+        dates::refuse_rollback(&repositories, previous)?;
+    }
     let own: Vec<Info> = files.iter().map(|file| file.info.clone()).collect();
     let mut sources: Vec<Source<'_>> = plan
         .repositories
@@ -80,11 +80,7 @@ pub fn resolve(context: &Context, plan: &Plan, previous: Option<&Previous>) -> R
     }
     let mut packages = locked(context, plan, &pool, &wishes, &outcome.packages, &files, previous)?;
     packages.sort();
-    let newest = repositories.iter().map(|repository| repository.date).max().filter(|date| *date > 0);
-    let epoch = plan
-        .epoch
-        .or(newest)
-        .context("no repository has a date, so the image's files have none: set SOURCE_DATE_EPOCH")?;
+    let epoch = dates::epoch(plan, &repositories)?;
     Ok(Lock {
         version: lock::VERSION,
         name: plan.name.clone(),

@@ -9,13 +9,25 @@ use super::pool::{Pool, Source};
 use super::relation;
 use super::repository::Contents;
 use super::version;
-use crate::family::mirrors;
-use crate::lock::Previous;
-use crate::plan::Plan;
+use crate::family::dates;
+use crate::lock::{LockedRepository, Previous};
+use crate::plan::{Plan, Repository};
 
 /// Refuses a repository whose index is older than the one in the lock.
 pub fn refuse_rollback(plan: &Plan, contents: &[Contents], previous: &Previous) -> Result<()> {
-    mirrors::refuse_rollback(plan, contents.iter().map(|contents| contents.date), previous)
+    let found: Vec<_> = plan.repositories.iter().zip(contents).map(|(r, contents)| locked(r, contents)).collect();
+    dates::refuse_rollback(&found, previous)
+}
+
+/// The repository's line of the lock.
+pub fn locked(repository: &Repository, contents: &Contents) -> LockedRepository {
+    LockedRepository {
+        name: repository.name.clone(),
+        url: repository.url.clone(),
+        suite: repository.suite.clone(),
+        date: contents.date,
+        index: contents.sha256.clone(),
+    }
 }
 
 /// Decides with as many of the held versions as possible: first with all that the repositories still have; where
@@ -88,7 +100,7 @@ mod tests {
     use super::super::pool::testing::source;
     use super::super::solve::solve;
     use super::*;
-    use crate::lock::{Lock, LockedRepository, testing};
+    use crate::lock::{Lock, testing};
     use crate::recipe::Overrides;
 
     fn previous(held: &[(&str, &str)]) -> Previous {

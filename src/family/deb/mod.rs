@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
-use crate::family::{Engine, Family, Fetched, Installed, Owners};
+use crate::family::{Family, Fetched, Installed, Owners};
 use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::root::Root;
@@ -52,6 +52,15 @@ mod unpack_tests;
 mod version;
 mod wanted;
 
+/// What installs the packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// mkbase itself.
+    Native,
+    /// debootstrap.
+    Debootstrap,
+}
+
 /// The deb family.
 #[derive(Debug, Clone, Copy)]
 pub struct Deb {
@@ -70,7 +79,7 @@ impl Family for Deb {
 
     fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
         match self.engine {
-            Engine::Native | Engine::ApkTools => native::bootstrap(context, plan, packages, root),
+            Engine::Native => native::bootstrap(context, plan, packages, root),
             Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),
         }
     }

@@ -9,6 +9,7 @@ pub mod key;
 pub mod lab;
 pub mod mkbase;
 pub mod repo;
+pub mod rpm;
 pub mod server;
 pub mod tls;
 pub mod tree;
