@@ -276,7 +276,10 @@ fn packages_that_were_changed() {
     for (what, bytes) in [
         ("a changed control member", at(signature + control.len() / 2)),
         ("a changed data member", at(signature + control.len() + data.len() / 2)),
-        ("another control member", [Apk::signature_member(), other.control_member("lab", &data), data.clone()].concat()),
+        (
+            "another control member",
+            [Apk::signature_member(), other.control_member("lab", &data), data.clone()].concat(),
+        ),
         ("other data", [Apk::signature_member(), control.clone(), other.data_member()].concat()),
         ("swapped members", [Apk::signature_member(), data.clone(), control.clone()].concat()),
         ("a file that is cut short", good[..good.len() - 100].to_vec()),

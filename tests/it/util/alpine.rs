@@ -113,10 +113,7 @@ fn stanza(name: &str, apk: &Apk, size: usize) -> String {
     let control = apk.control_member(name, &apk.data_member());
     let checksum = mkbase::hash::base64(&sha1::Sha1::digest(control));
     let depends: Vec<&str> = apk.lines.lines().filter_map(|line| line.strip_prefix("depend = ")).collect();
-    format!(
-        "C:Q1{checksum}\nP:{name}\nV:1.0-r0\nA:noarch\nS:{size}\nI:1\nT:\nU:\nL:\nD:{}\n\n",
-        depends.join(" ")
-    )
+    format!("C:Q1{checksum}\nP:{name}\nV:1.0-r0\nA:noarch\nS:{size}\nI:1\nT:\nU:\nL:\nD:{}\n\n", depends.join(" "))
 }
 
 /// What `apk` said, when it ended well and warned of nothing.
