@@ -8,6 +8,7 @@ use mkbase::hash;
 
 mod util;
 
+mod apk;
 mod apk_install;
 mod arch;
 mod archive;
@@ -24,4 +25,5 @@ mod reproducible;
 mod rpm;
 mod sources;
 mod ssh;
+mod tools;
 mod users;

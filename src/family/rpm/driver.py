@@ -21,6 +21,8 @@ import dnf.yum.rpmtrans
 import hawkey
 import libdnf.transaction
 
+# What environments are asked for with, as in kickstart files; dnf 4 itself takes their names for those of groups.
+ENVIRONMENT = "@^"
 # Where the macros of the job are.
 HOME = os.environ["HOME"]
 REASONS = {
@@ -113,7 +115,13 @@ def solve(job, held):
     files = base.add_remote_rpms([f["path"] for f in job["files"]])
     kept = hold(base, held)
     unknown = [s for s in job["exclude"] if not known(base, s)]
-    base.install_specs(job["include"], exclude=[])
+    environments = [s for s in job["include"] if s.startswith(ENVIRONMENT)]
+    base.install_specs([s for s in job["include"] if s not in environments], exclude=[])
+    for spec in environments:
+        environment = base.comps.environment_by_pattern(spec[len(ENVIRONMENT):])
+        if environment is None:
+            raise dnf.exceptions.MarkingErrors(no_match_group_specs=[spec])
+        base.environment_install(environment.id, base.conf.group_package_types)
     for package in files:
         base.package_install(package)
     return base, kept, unknown
@@ -125,18 +133,30 @@ def known(base, spec):
     return bool(subject.get_best_query(base.sack, with_provides=False, with_filenames=False, query=query))
 
 
+def without(held, names):
+    return {name: evr for name, evr in held.items() if name not in names}
+
+
 def resolve(job):
     held = job["held"]
     while True:
-        base, kept, unknown = solve(job, held)
+        try:
+            base, kept, unknown = solve(job, held)
+        except dnf.exceptions.MarkingErrors as error:
+            if not held:
+                raise
+            # A version is asked for, and another one is held.
+            specs = list(error.no_match_pkg_specs) + list(error.error_pkg_specs)
+            free = {name for name in held if any(spec.startswith(name) for spec in specs)} or set(held)
+            held = without(held, free)
+            continue
         try:
             base.resolve()
             break
         except dnf.exceptions.DepsolveError:
             if not kept:
                 raise
-            free = in_the_way(base, kept)
-            held = {name: evr for name, evr in held.items() if name not in free}
+            held = without(held, in_the_way(base, kept))
             base.close()
     packages = []
     for item in base.transaction or []:

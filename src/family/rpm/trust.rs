@@ -15,7 +15,12 @@ pub fn in_house(plan: &Plan) -> Result<Option<Keyring>> {
         return Ok(None);
     }
     let repositories = plan.repositories.iter().filter(|r| !r.trusted).flat_map(|r| &r.keys);
-    let keys: Vec<Key> = plan.packages.keys.iter().chain(repositories).cloned().collect();
+    let mut keys: Vec<Key> = Vec::new();
+    for key in plan.packages.keys.iter().chain(repositories) {
+        if keys.iter().all(|known| known.data != key.data) {
+            keys.push(key.clone());
+        }
+    }
     Keyring::parse(&keys).map(Some).map_err(|error| usage(format!("{error:#}")))
 }
 
