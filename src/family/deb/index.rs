@@ -4,11 +4,12 @@
 //! kept, in one buffer; relations are read when somebody asks. Decompression runs on a thread of its own beside it.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use memchr::memchr;
 
 use crate::codec::Codec;
 use crate::interrupt;
@@ -117,8 +118,9 @@ impl Index {
         Index::read(BufReader::with_capacity(CHUNK, file), codec, size, origin, threads, copy)
     }
 
-    fn read(
-        input: BufReader<impl Read + Send>,
+    /// The same of what `input` gives.
+    pub fn read(
+        input: impl BufRead + Send,
         codec: Codec,
         size: Option<u64>,
         origin: &str,
@@ -300,7 +302,7 @@ struct Parser {
 
 impl Parser {
     fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+        while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             if self.carry.is_empty() {
                 self.take_line(line)?;
@@ -330,13 +332,13 @@ impl Parser {
         if line.trim_ascii().is_empty() {
             return self.end_record();
         }
-        let colon = line.iter().position(|b| *b == b':').filter(|at| *at > 0);
+        let colon = memchr(b':', line).filter(|at| *at > 0);
         let Some(colon) = colon else { bail!("line {number}: not a field: no 'Name: value' in it") };
         let record = self.record.get_or_insert_with(|| Record { line: number, ..Record::default() });
         self.last = kept(&line[..colon]);
         if let Some(field) = self.last {
             let value = line[colon + 1..].trim_ascii();
-            if std::str::from_utf8(value).is_err() {
+            if !value.is_ascii() && std::str::from_utf8(value).is_err() {
                 bail!("line {number}: not UTF-8");
             }
             let span = &mut record.spans[field as usize];
@@ -377,7 +379,28 @@ impl Parser {
     }
 }
 
+/// For every length of a name the first letters of the kept fields of that length, a bit each. Most fields are not kept,
+/// and this tells it of nearly all of them without comparing names.
+const FIRST_LETTERS: [u32; 16] = {
+    let mut letters = [0; 16];
+    let mut i = 0;
+    while i < FIELDS.len() {
+        let name = FIELDS[i].0.as_bytes();
+        letters[name.len()] |= letter(name[0]);
+        i += 1;
+    }
+    letters
+};
+
+/// The bit of a letter, whatever its case; other characters may share it.
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
 fn kept(name: &[u8]) -> Option<Field> {
+    if FIRST_LETTERS.get(name.len())? & letter(*name.first()?) == 0 {
+        return None;
+    }
     FIELDS.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(_, field)| *field)
 }
 

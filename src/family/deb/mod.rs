@@ -45,6 +45,7 @@ mod resolve;
 mod solve;
 mod sources;
 mod sshd;
+mod stubs;
 mod suite;
 mod target;
 mod unpack;

@@ -1,5 +1,6 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
 const KEPT_FROM: u64 = 1 << 20;
+
+/// As much of an unpacked index is read at once, in bytes.
+const READ_SIZE: usize = 128 << 10;
 
 /// A repository whose indexes were read.
 #[derive(Debug)]
@@ -187,9 +191,14 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
     let listed = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(_, listed)| listed);
     let text = listed.map(|listed| remote(repository, base, by_hash, &wanted.path, listed));
     if let Some(text) = &text
-        && let Some(path) = context.fetcher.cached(text)?
+        && let Some(mut entry) = context.fetcher.open(text)?
     {
-        return Index::open(&path, Codec::None, Some(text.size), &text.name, context.jobs);
+        // It is checked while it is read; what was read counts only if it was right to its end.
+        let input = BufReader::with_capacity(READ_SIZE, &mut entry);
+        let index = Index::read(input, Codec::None, Some(text.size), &text.name, context.jobs, |_| {});
+        if entry.is_intact() {
+            return index;
+        }
     }
     let file = fetch_index(&context.fetcher, repository, base, by_hash, wanted)?;
     match text.filter(|text| file.codec != Codec::None && text.size >= KEPT_FROM) {
