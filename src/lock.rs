@@ -13,6 +13,8 @@ use crate::recipe::FamilyKind;
 
 mod change;
 mod fit;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use change::{Change, changes};
 pub use fit::Misfit;
@@ -193,43 +195,15 @@ fn lines<T: Serialize>(out: &mut String, key: &str, items: &[T]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::testing::package;
     use super::*;
-
-    fn package(name: &str) -> LockedPackage {
-        LockedPackage {
-            name: name.into(),
-            version: "1:2.0-1~\"x".into(),
-            arch: "amd64".into(),
-            size: 10,
-            sha256: "00".repeat(32),
-            repository: "main".into(),
-            path: "pool/x.deb".into(),
-            role: Role::Dependency,
-        }
-    }
 
     #[test]
     fn text_is_sorted_one_package_a_line_and_reads_back() {
-        let mut lock = Lock {
-            version: VERSION,
-            name: "debian".into(),
-            family: FamilyKind::Deb,
-            release: "trixie".into(),
-            arch: "amd64".into(),
-            variant: "minbase".into(),
-            recipe: "11".repeat(32),
-            epoch: 1_700_000_000,
-            repositories: vec![LockedRepository {
-                name: "main".into(),
-                url: "http://example.org/debian".into(),
-                suite: "trixie".into(),
-                date: 1_700_000_000,
-                index: "22".repeat(32),
-            }],
-            packages: vec![package("zlib"), package("bash")],
-        };
+        let packages = ["zlib", "bash"].map(|name| package(name, "1:2.0-1~\"x"));
+        let mut lock = Lock { packages: packages.to_vec(), ..testing::lock() };
         let text = lock.to_text().expect("a lock can be written");
-        assert_eq!(text.lines().filter(|l| l.contains("pool/x.deb")).count(), 2);
+        assert_eq!(text.lines().filter(|l| l.contains("pool/")).count(), 2);
         lock.packages.sort();
         assert_eq!(Lock::parse(&text, "test").expect("it reads back"), lock);
         assert!(text.find("bash") < text.find("zlib"));

@@ -8,9 +8,9 @@ use std::process::Command;
 use super::*;
 use crate::error::{Exit, exit_code};
 use crate::hash::sha256;
-use crate::lock::{LockedPackage, LockedRepository, Role, VERSION};
+use crate::lock::{self, LockedPackage, Role};
 use crate::plan::testing;
-use crate::recipe::{self, FamilyKind};
+use crate::recipe;
 use crate::ui::Level;
 
 fn plan() -> Plan {
@@ -27,36 +27,14 @@ fn plan() -> Plan {
 }
 
 fn locked(name: &str, repository: &str, role: Role) -> LockedPackage {
-    LockedPackage {
-        name: name.into(),
-        version: "1.0".into(),
-        arch: "armhf".into(),
-        size: 5,
-        sha256: "22".repeat(32),
-        repository: repository.into(),
-        path: format!("pool/{name}.deb"),
-        role,
-    }
+    LockedPackage { arch: "armhf".into(), repository: repository.into(), role, ..lock::testing::package(name, "1.0") }
 }
 
 fn lock() -> Lock {
     Lock {
-        version: VERSION,
-        name: "debian".into(),
-        family: FamilyKind::Deb,
-        release: "trixie".into(),
         arch: "armhf".into(),
-        variant: "minbase".into(),
-        recipe: "11".repeat(32),
-        epoch: 1_700_000_000,
-        repositories: vec![LockedRepository {
-            name: "main".into(),
-            url: "http://example.org/debian".into(),
-            suite: "trixie".into(),
-            date: 1_700_000_000,
-            index: "33".repeat(32),
-        }],
         packages: vec![locked("bash", "main", Role::Wanted), locked("agent", "", Role::Wanted)],
+        ..lock::testing::lock()
     }
 }
 

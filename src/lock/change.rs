@@ -108,37 +108,17 @@ fn change(old: &LockedPackage, new: &LockedPackage, compare: impl Fn(&str, &str)
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
+    use super::super::testing;
     use super::*;
-    use crate::recipe::FamilyKind;
 
     /// `name version arch hash` each.
     fn lock(packages: &[&str]) -> Lock {
         let package = |text: &&str| {
             let words: Vec<&str> = text.split(' ').collect();
-            LockedPackage {
-                name: words[0].into(),
-                version: words[1].into(),
-                arch: words[2].into(),
-                size: 1,
-                sha256: words[3].repeat(64),
-                repository: "main".into(),
-                path: "pool".into(),
-                role: Role::Wanted,
-            }
+            let [name, version, arch, hash] = words[..] else { panic!("{text}") };
+            LockedPackage { arch: arch.into(), sha256: hash.repeat(64), ..testing::package(name, version) }
         };
-        Lock {
-            version: super::super::VERSION,
-            name: "test".into(),
-            family: FamilyKind::Deb,
-            release: "trixie".into(),
-            arch: "amd64".into(),
-            variant: String::new(),
-            recipe: String::new(),
-            epoch: 0,
-            repositories: Vec::new(),
-            packages: packages.iter().map(package).collect(),
-        }
+        Lock { packages: packages.iter().map(package).collect(), ..testing::lock() }
     }
 
     #[test]

@@ -63,9 +63,9 @@ fn subject(release: &str, arch: &str, variant: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LockedPackage, Role};
+    use super::super::{LockedPackage, testing};
     use super::*;
-    use crate::recipe::{FamilyKind, Overrides};
+    use crate::recipe::Overrides;
 
     fn plan() -> Plan {
         let overrides = Overrides { arch: Some("amd64".into()), ..Overrides::default() };
@@ -73,18 +73,7 @@ mod tests {
     }
 
     fn lock() -> Lock {
-        Lock {
-            version: super::super::VERSION,
-            name: "test".into(),
-            family: FamilyKind::Deb,
-            release: "trixie".into(),
-            arch: "amd64".into(),
-            variant: "minbase".into(),
-            recipe: plan().digest,
-            epoch: 0,
-            repositories: Vec::new(),
-            packages: Vec::new(),
-        }
+        Lock { recipe: plan().digest, ..testing::lock() }
     }
 
     #[test]
@@ -105,15 +94,12 @@ mod tests {
         let mut plan = plan();
         plan.packages.files.push((path.clone(), "sub/a.deb".into()));
         let package = LockedPackage {
-            name: "a".into(),
-            version: "1".into(),
-            arch: "all".into(),
             size: 3,
             // sha256sum of abc, FIPS 180-2 appendix B.1.
             sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".into(),
             repository: String::new(),
             path: "sub/a.deb".into(),
-            role: Role::Wanted,
+            ..testing::package("a", "1")
         };
         let lock = Lock { packages: vec![package], ..lock() };
         assert!(lock.misfit(&plan).is_err(), "the file is not there");

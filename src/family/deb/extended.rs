@@ -42,18 +42,14 @@ fn states(native: &str, packages: &[&LockedPackage]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::testing;
 
     #[test]
     fn what_nobody_asked_for_is_automatic() {
         let package = |(name, arch, role): (&str, &str, Role)| LockedPackage {
-            name: name.into(),
-            version: "1".into(),
             arch: arch.into(),
-            size: 1,
-            sha256: String::new(),
-            repository: "main".into(),
-            path: String::new(),
             role,
+            ..testing::package(name, "1")
         };
         let packages = [
             ("base-files", "amd64", Role::Wanted),

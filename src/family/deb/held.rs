@@ -104,35 +104,14 @@ fn pins<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::index::Index;
+    use super::super::pool::testing::source;
     use super::super::solve::solve;
     use super::*;
-    use crate::lock::{Lock, LockedRepository, VERSION};
-    use crate::recipe::{FamilyKind, Overrides};
-
-    fn source(repository: Option<usize>, text: &str) -> Source {
-        let full = text.replace("Package:", "Architecture: amd64\nPackage:");
-        Source {
-            repository,
-            priority: 500,
-            names: Vec::new(),
-            index: Index::parse(&full, "test").expect("it is valid"),
-        }
-    }
+    use crate::lock::{Lock, LockedRepository, testing};
+    use crate::recipe::Overrides;
 
     fn previous(held: &[(&str, &str)]) -> Previous {
-        let lock = Lock {
-            version: VERSION,
-            name: "test".into(),
-            family: FamilyKind::Deb,
-            release: "trixie".into(),
-            arch: "amd64".into(),
-            variant: String::new(),
-            recipe: String::new(),
-            epoch: 0,
-            repositories: Vec::new(),
-            packages: Vec::new(),
-        };
+        let lock = Lock { repositories: Vec::new(), ..testing::lock() };
         let held = held.iter().map(|(name, version)| (name.to_string(), version.to_string())).collect();
         Previous { lock, held, allow_rollback: false }
     }

@@ -244,18 +244,26 @@ fn priority_rank(priority: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use super::*;
 
-    fn source(repository: Option<usize>, text: &str) -> Source {
-        let full = text.replace("Package:", "Architecture: amd64\nPackage:");
-        Source {
-            repository,
-            names: Vec::new(),
-            priority: 500,
-            index: Index::parse(&full, "test").expect("it is valid"),
-        }
+    /// A source of priority 500 with these packages, for amd64 where they do not say otherwise.
+    pub fn source(repository: Option<usize>, text: &str) -> Source {
+        let paragraphs = text.trim_end().split("\n\n").filter(|p| !p.is_empty()).map(|paragraph| {
+            match paragraph.contains("Architecture:") {
+                true => format!("{paragraph}\n\n"),
+                false => format!("{paragraph}\nArchitecture: amd64\n\n"),
+            }
+        });
+        let index = Index::parse(&paragraphs.collect::<String>(), "test").expect("it is valid");
+        Source { repository, names: Vec::new(), priority: 500, index }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::source;
+    use super::*;
 
     fn names(pool: &Pool<'_>, relation: &str) -> Vec<String> {
         let relation = Relation::parse(relation).expect("it is valid");
@@ -310,16 +318,8 @@ mod tests {
 
     #[test]
     fn other_architectures_are_left_out() {
-        let sources = [Source {
-            repository: Some(0),
-            names: Vec::new(),
-            priority: 500,
-            index: Index::parse(
-                "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n",
-                "test",
-            )
-            .expect("it is valid"),
-        }];
+        let text = "Package: a\nVersion: 1\nArchitecture: arm64\n\nPackage: b\nVersion: 1\nArchitecture: all\n";
+        let sources = [source(Some(0), text)];
         let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
         assert!(pool.find("a").is_none() && pool.find("b").is_some() && pool.count() == 1);
     }
@@ -346,6 +346,20 @@ mod tests {
         assert_eq!(names(&pool, "w:amd64"), ["w", "p1"]);
         assert!(names(&pool, "w:arm64").is_empty());
         assert!(names(&pool, "nothing").is_empty());
+    }
+
+    #[test]
+    fn of_equal_providers_the_name_that_was_met_last_goes_first() {
+        let sources = [
+            source(None, "Package: own\nVersion: 1\nProvides: v\n"),
+            source(Some(0), "Package: a\nVersion: 1\nSuggests: p3\n\nPackage: p1\nVersion: 1\nProvides: v\n"),
+            source(
+                Some(1),
+                "Package: p2\nVersion: 1\nProvides: v\nEnhances: p1\n\nPackage: p3\nVersion: 1\nProvides: v\n",
+            ),
+        ];
+        let pool = Pool::new(&sources, "amd64", &HashMap::new()).expect("it is valid");
+        assert_eq!(names(&pool, "v"), ["own", "p2", "p1", "p3"]);
     }
 
     #[test]

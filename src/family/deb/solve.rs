@@ -178,7 +178,8 @@ impl<'a> Solver<'_, 'a> {
         self.dependencies[id as usize] = Some(dependencies);
         for (field, kind) in [(package.conflicts(), Hostile::Conflicts), (package.breaks(), Hostile::Breaks)] {
             for part in relation::groups(field) {
-                // A qualifier does not narrow what a package is against (deb-control(5)), but for an architecture.
+                // `:any` does not narrow what a package is against: so dpkg reads it (`deparchsatisfied`), and refuses
+                // what apt, which means `Multi-Arch: allowed` by it here too, would give it.
                 let against = Relation::parse(part).with_context(place)?;
                 let against = Relation { qualifier: against.qualifier.filter(|q| *q != "any"), ..against };
                 for other in self.pool.satisfying(&against) {

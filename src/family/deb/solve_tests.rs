@@ -1,5 +1,4 @@
-use super::super::index::Index;
-use super::super::pool::Source;
+use super::super::pool::{Source, testing};
 use super::*;
 
 /// A repository of packages written as `name version; Field: value; ...`.
@@ -10,15 +9,10 @@ fn sources(packages: &[&str]) -> Vec<Source> {
             let mut parts = package.split("; ");
             let (name, version) = parts.next().and_then(|p| p.split_once(' ')).expect("name version");
             let fields: String = parts.map(|field| format!("{field}\n")).collect();
-            format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\n")
+            format!("Package: {name}\nVersion: {version}\n{fields}\n")
         })
         .collect();
-    vec![Source {
-        repository: Some(0),
-        names: Vec::new(),
-        priority: 500,
-        index: Index::parse(&text, "test").expect("it is valid"),
-    }]
+    vec![testing::source(Some(0), &text)]
 }
 
 fn try_solve(packages: &[&str], wanted: &[&str], excluded: &[&str]) -> Result<String> {
@@ -68,6 +62,20 @@ fn choices_are_those_of_apt() {
     ];
     for (packages, wanted, chosen) in cases {
         assert_eq!(try_solve(packages, wanted, &[]).expect("it can be solved"), chosen, "{packages:?}");
+    }
+}
+
+#[test]
+fn what_dpkg_would_refuse_is_not_chosen() {
+    for against in ["Conflicts: x:any", "Breaks: x:any (<< 2)", "Conflicts: v:any", "Conflicts: x:native"] {
+        let hostile = format!("a 1; Depends: x | y; {against}");
+        let chosen = try_solve(&[&hostile, "x 1; Provides: v", "y 1"], &["a"], &[]).expect("it can be solved");
+        assert_eq!(chosen, "a y", "{against}");
+    }
+    for harmless in ["Conflicts: x:arm64", "Breaks: x:any (<< 1)", "Conflicts: a"] {
+        let hostile = format!("a 1; Depends: x | y; {harmless}");
+        let chosen = try_solve(&[&hostile, "x 1; Provides: v", "y 1"], &["a"], &[]).expect("it can be solved");
+        assert_eq!(chosen, "a x", "{harmless}");
     }
 }
 

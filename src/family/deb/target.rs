@@ -105,17 +105,12 @@ fn absent(name: &str, release: &str, sources: &[Source], native: &str) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::super::index::Index;
+    use super::super::pool::testing;
     use super::*;
 
     fn source(place: usize, names: &[&str], priority: i16, text: &str) -> Source {
-        let text = text.replace("Version:", "Architecture: amd64\nVersion:");
-        Source {
-            repository: Some(place),
-            names: names.iter().map(|n| n.to_string()).collect(),
-            priority,
-            index: Index::parse(&text, "test").expect("it is valid"),
-        }
+        let names = names.iter().map(|n| n.to_string()).collect();
+        Source { names, priority, ..testing::source(Some(place), text) }
     }
 
     fn sources() -> Vec<Source> {

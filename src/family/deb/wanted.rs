@@ -10,11 +10,10 @@ use super::version;
 use crate::customise::timezone::is_utc;
 use crate::error::{did_you_mean, usage};
 use crate::plan::{Packages, Plan};
+use crate::ui::list;
 
 /// The package with the time zones.
 const TIME_ZONES: &str = "tzdata";
-/// Most names listed in one message.
-const MAX_NAMES: usize = 12;
 
 /// A package as it is asked for: `name`, `name=version`, `name/release`, `name:arch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,15 +157,9 @@ fn find(pool: &Pool<'_>, sources: &[Source], request: &Request<'_>) -> Result<Id
     }
 }
 
-/// Names for a message, not too many.
-fn list(names: &[&str]) -> String {
-    let shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > MAX_NAMES { format!("{shown} and {} more", names.len() - MAX_NAMES) } else { shown }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::index::Index;
+    use super::super::pool::testing::source;
     use super::*;
     use crate::error::{Exit, exit_code};
 
@@ -179,21 +172,7 @@ mod tests {
                         Package: gawk\nVersion: 1\nPriority: optional\nProvides: awk, gnuawk\n";
 
     fn sources() -> Vec<Source> {
-        let text = |text: &str| text.replace("Version:", "Architecture: amd64\nVersion:");
-        vec![
-            Source {
-                repository: Some(0),
-                names: Vec::new(),
-                priority: 500,
-                index: Index::parse(&text(TEXT), "test").expect("it is valid"),
-            },
-            Source {
-                repository: None,
-                names: Vec::new(),
-                priority: 500,
-                index: Index::parse(&text("Package: agent\nVersion: 1\n"), "test").expect("it is valid"),
-            },
-        ]
+        vec![source(Some(0), TEXT), source(None, "Package: agent\nVersion: 1\n")]
     }
 
     fn selected(include: &[&str], exclude: &[&str], priorities: &[&str]) -> Result<(String, String)> {
