@@ -43,6 +43,8 @@ pub struct Spec {
     pub root: PathBuf,
     /// Stay on the host's file system.
     pub on_host: bool,
+    /// The command can change nothing in the tree.
+    pub read_only: bool,
     /// Program and arguments.
     pub arguments: Vec<OsString>,
     /// The whole environment.
@@ -160,6 +162,9 @@ fn enter_root(spec: &Spec) -> Result<()> {
     mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
         .with_context(|| format!("binding {}", root.display()))?;
     let root = open_dir(root)?;
+    if spec.read_only {
+        make_read_only(&root).context("making the tree read-only")?;
+    }
     let noexec = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
 
     mount_at(&root, "proc", "proc", noexec, none).context("mounting proc (is /proc of this host masked?)")?;
@@ -238,8 +243,14 @@ fn bind(root: &OwnedFd, host: &Path, inside: &Path) -> Result<()> {
     mount(Some(host), &proc_path(&target), none, MsFlags::MS_BIND, none).with_context(context)?;
     // Opened again: the first handle is below the mount.
     let mounted = open_in(root, inside, OFlag::O_PATH)?;
+    make_read_only(&mounted).with_context(context)
+}
+
+/// Makes the mount of an open folder or file read-only.
+fn make_read_only(mounted: &OwnedFd) -> Result<()> {
+    let none = None::<&str>;
     // A user namespace may not clear flags that the host's mount has, mount_namespaces(7); they are asked for again.
-    let kept = nix::sys::statvfs::fstatvfs(&mounted).with_context(context)?.flags();
+    let kept = nix::sys::statvfs::fstatvfs(mounted)?.flags();
     let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     for (has, set) in [
         (nix::sys::statvfs::FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
@@ -253,7 +264,8 @@ fn bind(root: &OwnedFd, host: &Path, inside: &Path) -> Result<()> {
             flags |= set;
         }
     }
-    mount(none, &proc_path(&mounted), none, flags, none).with_context(context)
+    mount(none, &proc_path(mounted), none, flags, none)?;
+    Ok(())
 }
 
 fn make_dir(root: &OwnedFd, path: &Path) -> Result<()> {

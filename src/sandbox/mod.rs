@@ -70,6 +70,7 @@ pub struct Foreign {
 pub struct Sandbox<'a> {
     root: &'a Root,
     on_host: bool,
+    read_only: bool,
     arguments: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     binds: Vec<(PathBuf, PathBuf)>,
@@ -96,6 +97,7 @@ impl<'a> Sandbox<'a> {
         Sandbox {
             root,
             on_host: false,
+            read_only: false,
             arguments: vec![program.as_ref().to_os_string()],
             env,
             binds: Vec::new(),
@@ -108,6 +110,12 @@ impl<'a> Sandbox<'a> {
     /// runs in namespaces of its own, so that no mount and no process outlives it. `root` is the host's `/`.
     pub fn on_host(root: &'a Root, program: impl AsRef<OsStr>) -> Sandbox<'a> {
         Sandbox { on_host: true, ..Sandbox::new(root, program) }
+    }
+
+    /// The command can change nothing in the tree.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     /// Adds an argument.

@@ -36,6 +36,7 @@ pub(super) fn run(sandbox: &Sandbox<'_>, shown: &str) -> Result<Output> {
     let spec = Spec {
         root: sandbox.root.path().to_owned(),
         on_host: sandbox.on_host,
+        read_only: sandbox.read_only,
         arguments: sandbox.arguments.clone(),
         env: sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         binds: sandbox.binds.clone(),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use crate::codec::Codec;
 use crate::interrupt;
@@ -135,7 +135,7 @@ impl Index {
         std::thread::scope(|scope| {
             let unpacker = scope.spawn(move || -> Result<u64> {
                 // One byte more than allowed, to tell a file that is too long from one that ends at the limit.
-                let mut reader = codec.reader(input, threads)?.take(limit + 1);
+                let mut reader = codec.verified_reader(input, threads)?.take(limit + 1);
                 let mut total = 0;
                 loop {
                     interrupt::check()?;
@@ -301,9 +301,11 @@ struct Parser {
 }
 
 impl Parser {
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while let Some(end) = memchr(b'\n', bytes) {
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+    fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let line = &bytes[start..end];
+            start = end + 1;
             if self.carry.is_empty() {
                 self.take_line(line)?;
             } else {
@@ -311,9 +313,8 @@ impl Parser {
                 whole.extend_from_slice(line);
                 self.take_line(&whole)?;
             }
-            bytes = rest;
         }
-        self.carry.extend_from_slice(bytes);
+        self.carry.extend_from_slice(&bytes[start..]);
         Ok(())
     }
 
@@ -332,7 +333,7 @@ impl Parser {
         if line.trim_ascii().is_empty() {
             return self.end_record();
         }
-        let colon = memchr(b':', line).filter(|at| *at > 0);
+        let colon = line.iter().position(|b| *b == b':').filter(|at| *at > 0);
         let Some(colon) = colon else { bail!("line {number}: not a field: no 'Name: value' in it") };
         let record = self.record.get_or_insert_with(|| Record { line: number, ..Record::default() });
         self.last = kept(&line[..colon]);

@@ -100,4 +100,8 @@ impl Family for Deb {
     fn checks(&self) -> &'static [Check] {
         checks::CHECKS
     }
+
+    fn checks_only_read(&self) -> bool {
+        true
+    }
 }
