@@ -12,7 +12,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -31,10 +30,6 @@ const PREFIX: &str = "mkbase-";
 const LOCK: &str = "lock";
 /// `FS_TOPDIR_FL` of `<linux/fs.h>`.
 const TOP_OF_HIERARCHIES: libc::c_int = 0x0002_0000;
-/// So many threads remove a tree. More than that stand in one another's way.
-const REMOVERS: usize = 2;
-/// So far below the work folder are the folders that are removed one by one: `rootfs-…/usr/share/doc`.
-const APART: usize = 4;
 /// How long the janitor tries again while processes of the sandbox are still dying and writing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -109,7 +104,7 @@ impl Work {
         }
         let path = std::mem::take(&mut self.path);
         let removed =
-            remove_tree(&path).with_context(|| format!("removing the work folder {}", path.display()));
+            std::fs::remove_dir_all(&path).with_context(|| format!("removing the work folder {}", path.display()));
         // The janitor goes after the folder: it has nothing left to do but to see that.
         let mut janitor = self.janitor.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((mut child, pipe)) = janitor.take() {
@@ -126,28 +121,6 @@ impl Drop for Work {
             eprintln!("{:>12} {error:#}", "warning");
         }
     }
-}
-
-/// Removes a folder with all that is in it, a few of its folders at once: one thread alone takes a twentieth of the
-/// time of a small build for it.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
-    let mut folders = vec![path.to_owned()];
-    for _ in 0..APART {
-        let inside = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-        folders = inside.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let remove = || {
-        while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
-            // What is left over, and why, is found in the end.
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    };
-    std::thread::scope(|scope| {
-        (1..REMOVERS).for_each(|_| drop(scope.spawn(remove)));
-        remove();
-    });
-    std::fs::remove_dir_all(path)
 }
 
 /// A new folder in `parent`, in which files get no access list: everything in the image would inherit one, and it would

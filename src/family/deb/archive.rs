@@ -237,5 +237,5 @@ fn decompress<'r>(ending: &str, stream: impl BufRead + Send + 'r) -> Result<Box<
         )
     })?;
     // One thread: the other cores are busy with other packages.
-    codec.verified_reader(stream, 1)
+    codec.verified_reader(stream)
 }
