@@ -27,5 +27,6 @@ pub mod recipe;
 pub mod root;
 pub mod sandbox;
 pub(crate) mod sat;
+pub mod tools;
 pub mod ui;
 pub mod work;

@@ -109,6 +109,11 @@ impl Sat {
         self.values[variable as usize].map(|a| a.literal.is_yes())
     }
 
+    /// The decision that settled it, counted from 1 on; 0 where the clauses alone did. None while it is open.
+    pub fn settled_by(&self, variable: u32) -> Option<usize> {
+        self.values[variable as usize].map(|assigned| assigned.level as usize)
+    }
+
     fn holds(&self, literal: Literal) -> Option<bool> {
         self.value(literal.variable()).map(|value| value == literal.is_yes())
     }
@@ -171,7 +176,7 @@ impl Sat {
         if literals.is_empty() {
             return Learned::Contradiction(self.base(used));
         }
-        self.reset();
+        self.restart();
         self.insert(Clause { literals, follows_from: used });
         Learned::Clause
     }
@@ -223,7 +228,7 @@ impl Sat {
     }
 
     /// Forgets all that was decided and all that followed from it, and looks at every clause again.
-    fn reset(&mut self) {
+    pub fn restart(&mut self) {
         self.values.fill(None);
         self.trail.clear();
         self.done = 0;

@@ -13,12 +13,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::root::Root;
+use init::{Bind, Place};
 
 mod binfmt;
 pub mod foreign;
 pub mod init;
+mod mounts;
 mod run;
 mod sys;
+pub mod tools;
 pub mod userns;
 
 /// The longest a single command may take before it counts as hanging.
@@ -69,11 +72,11 @@ pub struct Foreign {
 #[derive(Debug)]
 pub struct Sandbox<'a> {
     root: &'a Root,
-    on_host: bool,
+    place: Place,
     read_only: bool,
     arguments: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
-    binds: Vec<(PathBuf, PathBuf)>,
+    binds: Vec<Bind>,
     time_limit: Duration,
     name: Option<String>,
 }
@@ -96,7 +99,7 @@ impl<'a> Sandbox<'a> {
         }
         Sandbox {
             root,
-            on_host: false,
+            place: Place::Tree,
             read_only: false,
             arguments: vec![program.as_ref().to_os_string()],
             env,
@@ -109,10 +112,18 @@ impl<'a> Sandbox<'a> {
     /// A program of the host that mounts things itself (debootstrap): it sees the host's file system and devices, but
     /// runs in namespaces of its own, so that no mount and no process outlives it. `root` is the host's `/`.
     pub fn on_host(root: &'a Root, program: impl AsRef<OsStr>) -> Sandbox<'a> {
-        Sandbox { on_host: true, ..Sandbox::new(root, program) }
+        Sandbox { place: Place::Host, ..Sandbox::new(root, program) }
     }
 
-    /// The command can change nothing in the tree.
+    /// A program of another root filesystem (the host's `/`, or a tree of tools) that works on the tree `root`, which it
+    /// finds at [`tools::TARGET`]; [`tools`] says what else it sees. `mounts`: it mounts things in the tree itself
+    /// (debootstrap), so it finds none there, and keeps the capabilities to.
+    pub fn beside(root: &'a Root, programs: &Path, mounts: bool, program: impl AsRef<OsStr>) -> Sandbox<'a> {
+        let place = Place::Beside { programs: programs.to_owned(), mounts };
+        Sandbox { place, ..Sandbox::new(root, program) }.env("HOME", tools::HOME)
+    }
+
+    /// A program of the tree then can change nothing in it.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
@@ -141,10 +152,19 @@ impl<'a> Sandbox<'a> {
         self.env("SOURCE_DATE_EPOCH", epoch.to_string())
     }
 
-    /// Shows a file or folder of the host inside, read-only, at a path below `/run`. With a bind, `/run` is an empty
-    /// file system of the command's own.
-    pub fn bind(mut self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
-        self.binds.push((host.into(), inside.into()));
+    /// Shows a file or folder of the host inside, read-only: at a path below `/run`, which is then an empty file system
+    /// of the command's own; for a program beside the tree at one below [`tools::FOLDER`].
+    pub fn bind(self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
+        self.show(host.into(), inside.into(), false)
+    }
+
+    /// As [`Sandbox::bind`], but what is shown can be changed by the command.
+    pub fn bind_writable(self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
+        self.show(host.into(), inside.into(), true)
+    }
+
+    fn show(mut self, host: PathBuf, inside: PathBuf, writable: bool) -> Self {
+        self.binds.push(Bind { host, inside, writable });
         self
     }
 
@@ -162,9 +182,11 @@ impl<'a> Sandbox<'a> {
 
     /// Runs it and gives its output whatever the exit code is. Fails if it cannot be started, or with [`TimedOut`].
     pub fn output(&self) -> Result<Output> {
-        for (_, inside) in &self.binds {
-            if !inside.starts_with("/run") || inside.components().any(|c| c.as_os_str() == "..") {
-                bail!("binding {} into the sandbox: only paths below /run can be bound", inside.display());
+        let below = if matches!(self.place, Place::Beside { .. }) { tools::FOLDER } else { "/run" };
+        for Bind { inside, .. } in &self.binds {
+            let allowed = inside.starts_with(below) && inside != Path::new(below) && !inside.starts_with(tools::TARGET);
+            if !allowed || inside.components().any(|c| c.as_os_str() == "..") {
+                bail!("binding {} into the sandbox: only paths below {below} can be bound", inside.display());
             }
         }
         // Several sandboxes may run at once, but not beside one that takes its mount points away at its end.
@@ -216,16 +238,21 @@ impl<'a> Sandbox<'a> {
 
     /// The folders that file systems are mounted on, where the tree does not have them. Gives those it made.
     fn make_mount_points(&self) -> Result<Vec<&'static Path>> {
+        let (run, stay) = match &self.place {
+            Place::Host | Place::Beside { mounts: true, .. } => return Ok(Vec::new()),
+            Place::Tree => ((!self.binds.is_empty()).then_some("run"), false),
+            // The program may be the one that installs the package which owns them.
+            Place::Beside { mounts: false, .. } => (None, true),
+        };
         let mut made = Vec::new();
-        if self.on_host {
-            return Ok(made);
-        }
-        let run = (!self.binds.is_empty()).then_some("run");
         for name in ["dev", "proc", "sys"].into_iter().chain(run) {
             if self.root.lstat(name)?.is_none() {
                 self.root.create_dir(name, 0o755).context("making a mount point for the sandbox")?;
                 made.push(Path::new(name));
             }
+        }
+        if stay {
+            made.clear();
         }
         Ok(made)
     }
@@ -266,6 +293,11 @@ mod tests {
         for inside in ["/etc/passwd", "/run/../etc", "run/x"] {
             let error = Sandbox::new(&root, "true").bind("/etc/hosts", inside).output().expect_err("refused");
             assert!(error.to_string().contains("only paths below /run"), "{error}");
+        }
+        for inside in ["/run/x", "/mkbase", "/mkbase/../etc", "/mkbase/target/etc", "mkbase/x"] {
+            let sandbox = Sandbox::beside(&root, Path::new("/"), false, "true");
+            let error = sandbox.bind_writable("/etc/hosts", inside).output().expect_err("refused");
+            assert!(error.to_string().contains("only paths below /mkbase"), "{error}");
         }
     }
 }

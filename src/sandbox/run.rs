@@ -35,7 +35,7 @@ impl Drop for Guard {
 pub(super) fn run(sandbox: &Sandbox<'_>, shown: &str) -> Result<Output> {
     let spec = Spec {
         root: sandbox.root.path().to_owned(),
-        on_host: sandbox.on_host,
+        place: sandbox.place.clone(),
         read_only: sandbox.read_only,
         arguments: sandbox.arguments.clone(),
         env: sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::unistd::ForkResult;
 
@@ -111,6 +112,24 @@ fn sync_filter() -> Vec<libc::sock_filter> {
     }
     program.push(step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
     program
+}
+
+/// Makes a mount and all mounts below it read-only, `mount_setattr(2)`.
+pub fn mount_read_only(mounted: &OwnedFd) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the descriptor is open; the path is an empty string that ends with a zero; the kernel reads as much of
+    // `attributes` as it is told, which is its size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mounted.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result as libc::c_int)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

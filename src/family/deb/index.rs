@@ -4,7 +4,7 @@
 //! kept, in one buffer; relations are read when somebody asks. Decompression runs on a thread of its own beside it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
@@ -17,9 +17,9 @@ use crate::interrupt;
 /// An index may not be larger than this when unpacked, in bytes; the largest known has 62 MB.
 const MAX_INDEX: u64 = 1 << 30;
 /// Unpacked bytes that go from the decompressing thread to the parser at once.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 128 << 10;
 /// Chunks that may wait for the parser.
-const QUEUE: usize = 4;
+const QUEUE: usize = 8;
 
 /// The fields that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,8 @@ impl Index {
             bail!("reading {origin}: it has {limit} bytes, more than the {MAX_INDEX} an index may have");
         }
         let (sender, receiver) = sync_channel(QUEUE);
+        // Buffers go back and forth: fresh memory costs more than what is done with it.
+        let (give_back, empty) = sync_channel::<Vec<u8>>(QUEUE + 2);
         std::thread::scope(|scope| {
             let unpacker = scope.spawn(move || -> Result<u64> {
                 // One byte more than allowed, to tell a file that is too long from one that ends at the limit.
@@ -139,19 +141,25 @@ impl Index {
                 let mut total = 0;
                 loop {
                     interrupt::check()?;
-                    let mut chunk = Vec::with_capacity(CHUNK);
-                    reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).context("unpacking")?;
-                    total += chunk.len() as u64;
+                    let mut chunk = empty.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+                    let count = match reader.read(&mut chunk) {
+                        Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                        read => read.context("unpacking")?,
+                    };
+                    total += count as u64;
                     // The parser hangs up when it met an error, which is then the one to report.
-                    if chunk.is_empty() || sender.send(chunk).is_err() {
+                    if count == 0 || sender.send((chunk, count)).is_err() {
                         return Ok(total);
                     }
                 }
             });
             let mut parser = Parser::default();
-            let parsed = receiver.iter().try_for_each(|chunk| {
-                copy(&chunk);
-                parser.feed(&chunk)
+            let parsed = receiver.iter().try_for_each(|(chunk, count)| {
+                copy(&chunk[..count]);
+                parser.feed(&chunk[..count])?;
+                // No room for it, or nobody to take it: then it just goes.
+                let _ = give_back.try_send(chunk);
+                Ok(())
             });
             drop(receiver);
             let total = unpacker.join().map_err(|_| anyhow!("the decompressing thread panicked"));

@@ -9,10 +9,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 
 use super::index::{Index, Package};
 use super::pool::Id;
-use super::repository::join;
-
-/// So many packages are looked through at once, on a thread of their own.
-const CHUNK: usize = 10_000;
+use crate::parallel::in_parts;
 
 /// For each candidate the number apt would give its name, counted among the candidates alone.
 ///
@@ -26,12 +23,14 @@ pub fn numbers<'a>(
     // A million names are looked up. By their hashes alone that takes a third of the time: nothing but this small table
     // is read for it.
     let hasher = RandomState::new();
-    let ids: HashMap<u64, Id, Hashed> = names.iter().map(|(name, id)| (hasher.hash_one(name), *id)).collect();
     let mut by_id = vec![""; count];
     names.iter().for_each(|(name, id)| by_id[*id as usize] = name);
+    let hashes = in_parts(&by_id, |_, names| names.iter().map(|name| hasher.hash_one(name)).collect::<Vec<_>>());
+    let ids: HashMap<u64, Id, Hashed> = hashes.into_iter().flatten().zip(0..).collect();
     let packages: Vec<Package<'_>> =
         indexes.flat_map(Index::packages).filter(|p| p.arch() == native || p.arch() == "all").collect();
-    let met = |packages: &[Package<'_>]| {
+    // In the order of the packages, however many threads there are.
+    let met = in_parts(&packages, |_, packages| {
         let mut met = Vec::new();
         let mut is_met = vec![false; count];
         let mut meet = |name: &str| {
@@ -48,11 +47,6 @@ pub fn numbers<'a>(
             fields(package).into_iter().for_each(|field| mentioned(field, native, &mut meet));
         }
         met
-    };
-    // In the order of the packages, however many threads there are.
-    let met: Vec<Vec<Id>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = packages.chunks(CHUNK).map(|chunk| scope.spawn(|| met(chunk))).collect();
-        threads.into_iter().map(join).collect()
     });
     let mut numbers = vec![None; count];
     for (number, id) in (0..).zip(met.into_iter().flatten()) {

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use super::index::{Index, Package};
 use super::mentions;
 use super::relation::{self, Operator, Relation};
-use super::repository::join;
 use super::version;
+use crate::parallel::in_parts;
 
 /// A candidate, by its place in the pool.
 pub type Id = u32;
@@ -64,30 +64,17 @@ struct Providers<'a> {
     all: Vec<(u64, &'a str, Provided<'a>)>,
 }
 
-/// The `Provides` of so many packages are read at once, on a thread of their own.
-const CHUNK: usize = 10_000;
-
 impl<'a> Providers<'a> {
     fn new(candidates: &[Candidate<'a>], native: &str) -> Result<Providers<'a>> {
         let hasher = RandomState::new();
-        let parts: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
-            let hasher = &hasher;
-            let threads: Vec<_> = (0..)
-                .step_by(CHUNK)
-                .zip(candidates.chunks(CHUNK))
-                .map(|(first, chunk)| {
-                    scope.spawn(move || {
-                        let mut found = Vec::new();
-                        for (id, candidate) in (first..).zip(chunk) {
-                            provides(id, &candidate.package, native, |name, provided| {
-                                found.push((hasher.hash_one(name), name, provided));
-                            })?;
-                        }
-                        Ok(found)
-                    })
-                })
-                .collect();
-            threads.into_iter().map(join).collect()
+        let parts = in_parts(candidates, |first, candidates| -> Result<Vec<_>> {
+            let mut found = Vec::new();
+            for (id, candidate) in (Id::try_from(first)?..).zip(candidates) {
+                provides(id, &candidate.package, native, |name, provided| {
+                    found.push((hasher.hash_one(name), name, provided));
+                })?;
+            }
+            Ok(found)
         });
         let mut all = Vec::new();
         for part in parts {

@@ -31,9 +31,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
 const KEPT_FROM: u64 = 1 << 20;
 
-/// As much of an unpacked index is read at once, in bytes.
-const READ_SIZE: usize = 128 << 10;
-
 /// A repository whose indexes were read.
 #[derive(Debug)]
 pub struct Contents {
@@ -194,7 +191,7 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
         && let Some(mut entry) = context.fetcher.open(text)?
     {
         // It is checked while it is read; what was read counts only if it was right to its end.
-        let input = BufReader::with_capacity(READ_SIZE, &mut entry);
+        let input = BufReader::new(&mut entry);
         let index = Index::read(input, Codec::None, Some(text.size), &text.name, context.jobs, |_| {});
         if entry.is_intact() {
             return index;

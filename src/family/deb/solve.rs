@@ -51,6 +51,8 @@ pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id], recommends: bool) 
         dependencies: vec![None; pool.count()],
         chosen: Vec::new(),
         is_chosen: vec![false; pool.count()],
+        preferred: Vec::new(),
+        was_preferred: vec![false; pool.count()],
     };
     for &id in excluded {
         solver.add(vec![Literal::no(id)], Origin::Excluded(id));
@@ -60,14 +62,38 @@ pub fn solve(pool: &Pool<'_>, wanted: &[Id], excluded: &[Id], recommends: bool) 
     }
     loop {
         interrupt::check()?;
-        if solver.attempt(wanted)? {
-            return Ok(solver.chosen);
-        }
-        if let Learned::Contradiction(core) = solver.sat.learn() {
-            let core: Vec<Origin<'_>> = core.iter().filter_map(|id| solver.origins.get(id)).copied().collect();
-            return Err(explain::contradiction(pool, &core));
+        match solver.attempt(wanted)? {
+            Attempt::Answer if solver.preferred.iter().all(|id| solver.is_chosen[*id as usize]) => {
+                return Ok(solver.chosen);
+            }
+            // What recommended it gave way to it: the question does not arise.
+            Attempt::Answer => {
+                let is_chosen = &solver.is_chosen;
+                solver.preferred.retain(|id| is_chosen[*id as usize]);
+                solver.sat.restart();
+            }
+            Attempt::Displaced(id) => {
+                solver.preferred.insert(0, id);
+                solver.sat.restart();
+            }
+            Attempt::Conflict => {
+                if let Learned::Contradiction(core) = solver.sat.learn() {
+                    let core: Vec<Origin<'_>> = core.iter().filter_map(|id| solver.origins.get(id)).copied().collect();
+                    return Err(explain::contradiction(pool, &core));
+                }
+            }
         }
     }
+}
+
+/// How going through the dependencies ended.
+enum Attempt {
+    /// Everything is satisfied.
+    Answer,
+    /// What was decided cannot stand.
+    Conflict,
+    /// This package is recommended, and only choices made before it are in its way.
+    Displaced(Id),
 }
 
 struct Solver<'p, 'a> {
@@ -80,6 +106,10 @@ struct Solver<'p, 'a> {
     dependencies: Vec<Option<Vec<Vec<Id>>>>,
     chosen: Vec<Id>,
     is_chosen: Vec<bool>,
+    /// Recommended packages that go before other choices, the most preferred first.
+    preferred: Vec<Id>,
+    /// Those that were it once: there is no second time.
+    was_preferred: Vec<bool>,
 }
 
 impl<'a> Solver<'_, 'a> {
@@ -88,15 +118,26 @@ impl<'a> Solver<'_, 'a> {
         self.origins.insert(id, origin);
     }
 
-    /// Goes through all dependencies once. `false`: it ran into a conflict.
-    fn attempt(&mut self, wanted: &[Id]) -> Result<bool> {
+    /// Goes through all dependencies once.
+    fn attempt(&mut self, wanted: &[Id]) -> Result<Attempt> {
         self.chosen.clear();
         self.is_chosen.fill(false);
         if !self.propagate()? {
-            return Ok(false);
+            return Ok(Attempt::Conflict);
         }
         for &id in wanted {
             self.choose(id);
+        }
+        // The packages behind the first decisions.
+        let mut decided = Vec::with_capacity(self.preferred.len());
+        for at in 0..self.preferred.len() {
+            let id = self.preferred[at];
+            if self.sat.value(id).is_none() {
+                decided.push(id);
+            }
+            if !self.decide(id)? {
+                return Ok(Attempt::Conflict);
+            }
         }
         for &id in wanted {
             // The packages on the way down, and for each the dependency to look at next.
@@ -114,18 +155,36 @@ impl<'a> Solver<'_, 'a> {
                 // Of a dependency one is left: were all of them ruled out, propagation would have met a conflict. A
                 // recommendation is no clause: without a candidate it is passed over, and one that turns out to be in
                 // the way of something later is ruled out by what is learned from the conflict.
-                let Some(&choice) = candidates.iter().find(|c| self.sat.value(**c) != Some(false)) else { continue };
-                if self.sat.value(choice).is_none() {
-                    self.sat.decide(Literal::yes(choice));
-                    if !self.propagate()? {
-                        return Ok(false);
+                let Some(&choice) = candidates.iter().find(|c| self.sat.value(**c) != Some(false)) else {
+                    // apt takes back for a recommendation what it chose before, if nobody asked for that.
+                    let only_choices = |id: Id| match self.sat.settled_by(id) {
+                        None | Some(0) => false,
+                        Some(at) => decided.get(at - 1).is_none_or(|first| self.is_chosen[*first as usize]),
+                    };
+                    let can_be = |id: &&Id| !self.was_preferred[**id as usize] && only_choices(**id);
+                    if let Some(&displaced) = candidates.iter().find(can_be) {
+                        self.was_preferred[displaced as usize] = true;
+                        return Ok(Attempt::Displaced(displaced));
                     }
+                    continue;
+                };
+                if !self.decide(choice)? {
+                    return Ok(Attempt::Conflict);
                 }
                 self.choose(choice);
                 way.push((choice, 0));
             }
         }
-        Ok(true)
+        Ok(Attempt::Answer)
+    }
+
+    /// Decides for a package, if it is still open. `false`: it ran into a conflict.
+    fn decide(&mut self, id: Id) -> Result<bool> {
+        if self.sat.value(id).is_some() {
+            return Ok(true);
+        }
+        self.sat.decide(Literal::yes(id));
+        self.propagate()
     }
 
     fn choose(&mut self, id: Id) {

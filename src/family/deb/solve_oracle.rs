@@ -6,6 +6,7 @@
 //!
 //! - `MKBASE_ORACLE_SETS` (40): how many sets of 1 to 6 packages;
 //! - `MKBASE_ORACLE_SEED` (1): which ones;
+//! - `MKBASE_ORACLE_ASKED`: one set, these packages, instead;
 //! - `MKBASE_ORACLE_RECIPE` (debian:trixie): the recipe;
 //! - `MKBASE_ORACLE_RECOMMENDS`: follow recommendations, where it is 1.
 //!
@@ -159,13 +160,15 @@ fn answers_are_those_of_apt() {
         // The low bits of such a sequence repeat soon.
         (state >> 32) << 32 | state.rotate_left(17) >> 32
     };
-    let sets = number("SETS", "40");
+    let asked = setting("ASKED", "");
+    let sets = if asked.is_empty() { number("SETS", "40") } else { 1 };
     let (mut equal, mut only_apt, mut only_we, mut packages, mut slowest) = (0, 0, 0, 0, Duration::ZERO);
     for _ in 0..sets {
         let mut wanted = essential.clone();
         wanted.extend(pool.find("apt"));
         let asked_from = wanted.len();
-        for _ in 0..1 + random() % 6 {
+        wanted.extend(asked.split_ascii_whitespace().map(|name| pool.find(name).expect(name)));
+        for _ in 0..if asked.is_empty() { 1 + random() % 6 } else { 0 } {
             let at = random();
             let place = all.partition_point(|(hash, _)| *hash < at) % all.len();
             if !wanted.contains(&all[place].1) {
@@ -173,7 +176,7 @@ fn answers_are_those_of_apt() {
             }
         }
         let names: Vec<&str> = wanted.iter().map(|id| pool.get(*id).package.name()).collect();
-        let asked = names[asked_from..].join(" ");
+        let asked = &names[asked_from..].join(" ");
         let start = Instant::now();
         let ours = solve(&pool, &wanted, &[], recommends);
         slowest = slowest.max(start.elapsed());

@@ -101,7 +101,7 @@ fn a_choice_that_two_conflicts_leave_open_is_found() {
 #[test]
 fn recommendations_are_followed_where_they_can_be() {
     type Case = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 15] = [
         (&["a 1; Recommends: b; Depends: c", "b 1; Recommends: d", "c 1", "d 1"], &["a"], &[], "a c b d"),
         (&["a 1; Recommends: x | y", "x 1", "y 1"], &["a", "y"], &[], "a y"),
         (&["a 1; Recommends: x | y", "y 1"], &["a"], &[], "a y"),
@@ -116,6 +116,22 @@ fn recommendations_are_followed_where_they_can_be() {
             &["a"],
             &[],
             "a r c d",
+        ),
+        // A later one takes back what was chosen before it, as an alternative or as a recommendation, and what came
+        // with that.
+        (&["a 1; Recommends: r, c", "r 1; Depends: x | y", "x 1", "y 1", "c 1; Conflicts: x"], &["a"], &[], "a r y c"),
+        (&["a 1; Recommends: x, c", "x 1; Depends: y", "y 1", "c 1; Conflicts: x"], &["a"], &[], "a c"),
+        (&["a 1; Recommends: x, c", "x 1", "c 1; Depends: d", "d 1; Breaks: x"], &["a"], &[], "a c d"),
+        // The last of several does.
+        (&["a 1; Recommends: x, y, z", "x 1", "y 1; Conflicts: x", "z 1; Conflicts: y, x"], &["a"], &[], "a z"),
+        // But not what is needed, at once or further down.
+        (&["a 1; Depends: n; Recommends: c", "n 1; Depends: m", "m 1", "c 1; Conflicts: m"], &["a"], &[], "a n m"),
+        // Nor for one whose own reason to come is taken back in the end.
+        (
+            &["a 1; Recommends: x, r, c", "x 1", "r 1; Recommends: p", "p 1; Conflicts: x", "c 1; Conflicts: r"],
+            &["a"],
+            &[],
+            "a x c",
         ),
         // What is needed has the choice, not what is recommended.
         (

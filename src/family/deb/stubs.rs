@@ -10,11 +10,25 @@ struct Stub {
     text: &'static str,
 }
 
-const STUBS: [Stub; 2] = [
+const STUBS: [Stub; 3] = [
     // Scripts that start a daemon without asking policy-rc.d use it.
     Stub {
         program: "usr/sbin/start-stop-daemon",
         text: "#!/bin/sh\necho 'start-stop-daemon: nothing is started while packages are installed'\n",
+    },
+    // Renaming and removing configuration files of earlier versions begins with the question what version that was
+    // (dpkg-maintscript-helper(1)). Where there was none, its answer is nothing, after three programs.
+    Stub {
+        program: "usr/bin/dpkg-maintscript-helper",
+        text: r#"#!/bin/sh
+if [ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] && [ -z "$DPKG_ROOT" ]; then
+    case "$DPKG_MAINTSCRIPT_NAME:$*" in
+    preinst:rm_conffile\ *\ --\ install | preinst:mv_conffile\ *\ --\ install | \
+    postinst:rm_conffile\ *\ --\ configure\  | postinst:mv_conffile\ *\ --\ configure\ ) exit 0 ;;
+    esac
+fi
+exec "$0.REAL" "$@"
+"#,
     },
     // Of a unit that nothing was recorded of, it says that it was enabled, and finds nothing to unmask
     // (deb-systemd-helper(1)). It is asked both for every unit, and needs 25 ms of perl each time to say so: a sixth of

@@ -31,6 +31,11 @@ const MAX_NAMED: usize = 6;
 /// Bytes of one armoured block, decoded or not.
 const MAX_BLOCK: usize = 4 << 20;
 
+/// Versions of signatures that count.
+const VERSIONS: [SignatureVersion; 2] = [SignatureVersion::V4, SignatureVersion::V6];
+/// The same for packages of RPM, see [`Keyring::verify_package`].
+const PACKAGE_VERSIONS: [SignatureVersion; 3] = [SignatureVersion::V3, SignatureVersion::V4, SignatureVersion::V6];
+
 /// Why a signature is not accepted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SignatureError {
@@ -100,23 +105,36 @@ impl Keyring {
         Ok(self.detached(data, signature, SystemTime::now())?)
     }
 
+    /// The same for a signature of an RPM package, which may be of version 3 (RFC 4880, section 5.2.2): CentOS and Red
+    /// Hat sign their packages so to this day. What that version lacks, conditions of the signature, packages do not
+    /// use.
+    pub fn verify_package(&self, data: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+        self.verify(data, &signatures(signature)?, SystemTime::now(), &PACKAGE_VERSIONS)
+    }
+
     fn inline(&self, signed: &[u8], now: SystemTime) -> Result<Vec<u8>, SignatureError> {
         let message = Cleartext::parse(signed)?;
-        self.verify(&message.signed(), &signatures(&message.signatures)?, now)?;
+        self.verify(&message.signed(), &signatures(&message.signatures)?, now, &VERSIONS)?;
         Ok(message.text())
     }
 
     fn detached(&self, data: &[u8], signature: &[u8], now: SystemTime) -> Result<(), SignatureError> {
-        self.verify(data, &signatures(signature)?, now)
+        self.verify(data, &signatures(signature)?, now, &VERSIONS)
     }
 
     /// Finds one signature that counts. Otherwise tells what came nearest to it.
-    fn verify(&self, data: &[u8], signatures: &[Signature], now: SystemTime) -> Result<(), SignatureError> {
+    fn verify(
+        &self,
+        data: &[u8],
+        signatures: &[Signature],
+        now: SystemTime,
+        versions: &[SignatureVersion],
+    ) -> Result<(), SignatureError> {
         let mut refused = None;
         let mut bad = None;
         let mut unknown = Vec::new();
         for signature in signatures {
-            match self.judge(data, signature, now) {
+            match self.judge(data, signature, now, versions) {
                 Ok(()) => return Ok(()),
                 Err(e @ SignatureError::Refused { .. }) => refused = refused.or(Some(e)),
                 Err(e @ SignatureError::Bad { .. }) => bad = bad.or(Some(e)),
@@ -129,13 +147,19 @@ impl Keyring {
         }))
     }
 
-    fn judge(&self, data: &[u8], signature: &Signature, now: SystemTime) -> Result<(), SignatureError> {
+    fn judge(
+        &self,
+        data: &[u8],
+        signature: &Signature,
+        now: SystemTime,
+        versions: &[SignatureVersion],
+    ) -> Result<(), SignatureError> {
         let mut verdict = SignatureError::UnknownKey { signers: signer(signature), accepted: self.accepted() };
         for certificate in &self.certificates {
             for component in certificate.issuers(signature) {
                 let key = format!("{} ({})", certificate.fingerprint(), certificate.file);
                 let refused = |reason| SignatureError::Refused { key: key.clone(), reason };
-                let created = match acceptable(signature, now) {
+                let created = match acceptable(signature, now, versions) {
                     Ok(created) => created,
                     Err(reason) => {
                         verdict = refused(reason);
@@ -257,10 +281,10 @@ fn collect(reader: impl std::io::BufRead, found: &mut Vec<Signature>) -> Result<
 }
 
 /// What must hold of a signature by itself. Gives the time it was made, in seconds since 1970.
-fn acceptable(signature: &Signature, now: SystemTime) -> Result<u32, String> {
+fn acceptable(signature: &Signature, now: SystemTime, versions: &[SignatureVersion]) -> Result<u32, String> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let Some(config) = signature.config() else { return Err("its version is not known".to_owned()) };
-    if !matches!(signature.version(), SignatureVersion::V4 | SignatureVersion::V6) {
+    if !versions.contains(&signature.version()) {
         return Err("it is of a version that is no longer used".to_owned());
     }
     if !matches!(config.typ(), SignatureType::Binary | SignatureType::Text) {

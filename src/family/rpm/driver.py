@@ -1,0 +1,249 @@
+"""Asks dnf 4 to resolve or to install, through its own Python interface.
+
+Run as `python3 dnf.py JOB ANSWER`: both are JSON files. The interface is used rather than the command, since it gives
+the exact transaction, tells the output of scriptlets from other output, and reads no configuration but what is set
+here. What fails for a reason that dnf knows is in the answer, under "error"; the exit code is then still 0.
+"""
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import dnf
+import dnf.callback
+import dnf.conf
+import dnf.exceptions
+import dnf.repo
+import dnf.subject
+import dnf.transaction
+import dnf.yum.rpmtrans
+import hawkey
+import libdnf.transaction
+
+REASONS = {
+    libdnf.transaction.TransactionItemReason_DEPENDENCY: "dependency",
+    libdnf.transaction.TransactionItemReason_WEAK_DEPENDENCY: "dependency",
+}
+
+
+class Refused(Exception):
+    """Something that dnf cannot do, in words."""
+
+
+def make_base(job):
+    """dnf with the configuration of the job. Files of the machine are not read: conf.read() is never called."""
+    conf = dnf.conf.Conf()
+    conf.substitutions["releasever"] = job["releasever"]
+    conf.installroot = job["root"]
+    for name in ("cachedir", "logdir", "persistdir"):
+        folder = os.path.join(job["work"], name)
+        os.makedirs(folder, exist_ok=True)
+        setattr(conf, name, folder)
+    conf.reposdir = []
+    conf.varsdir = []
+    conf.pluginpath = []
+    conf.pluginconfpath = []
+    conf.plugins = False
+    conf.arch = job["arch"]
+    conf.ignorearch = job["foreign"]
+    conf.module_platform_id = job["module_platform_id"]
+    conf.best = True
+    conf.obsoletes = True
+    conf.install_weak_deps = job["weak"]
+    conf.gpgcheck = True
+    conf.localpkg_gpgcheck = job["gpgcheck"]
+    conf.skip_if_unavailable = False
+    conf.assumeyes = True
+    conf.keepcache = False
+    conf.zchunk = False
+    conf.deltarpm = False
+    conf.history_record = False
+    conf.protected_packages = []
+    conf.tsflags = job["tsflags"]
+    conf.excludepkgs = job["exclude"]
+    return dnf.Base(conf)
+
+
+def add_repositories(base, job):
+    for given in job["repositories"]:
+        repo = dnf.repo.Repo(given["id"], base.conf)
+        repo.baseurl = ["file://" + given["folder"]]
+        repo.skip_if_unavailable = False
+        repo.load_metadata_other = False
+        if given["priority"] is not None:
+            repo.priority = given["priority"]
+        repo.enable()
+        base.repos.add(repo)
+
+
+def hold(base, held):
+    """Leaves of every held package only the held version, where a repository has that. Gives the names."""
+    kept = []
+    for name, evr in held.items():
+        query = base.sack.query().filterm(name=name, reponame__neq=hawkey.CMDLINE_REPO_NAME)
+        same = query.filter(evr=evr)
+        if same:
+            base.sack.add_excludes(query.difference(same))
+            kept.append(name)
+    return kept
+
+
+def in_the_way(base, kept):
+    """The held packages that a problem is about; all of them where it names none."""
+    goal = base._goal
+    named = set()
+    for listing in (goal.problem_conflicts, goal.problem_broken_dependency):
+        try:
+            named.update(p.name for p in listing(available=True))
+        except Exception:  # not every release of libdnf can tell
+            pass
+    text = str(goal.problem_rules())
+    found = {name for name in kept if name in named or name in text}
+    return found or set(kept)
+
+
+def solve(job, held):
+    base = make_base(job)
+    add_repositories(base, job)
+    base.fill_sack(load_system_repo=False)
+    files = base.add_remote_rpms([f["path"] for f in job["files"]])
+    kept = hold(base, held)
+    unknown = [s for s in job["exclude"] if not known(base, s)]
+    base.install_specs(job["include"], exclude=[])
+    for package in files:
+        base.package_install(package)
+    return base, kept, unknown
+
+
+def known(base, spec):
+    subject = dnf.subject.Subject(spec)
+    query = base.sack.query(flags=hawkey.IGNORE_EXCLUDES)
+    return bool(subject.get_best_query(base.sack, with_provides=False, with_filenames=False, query=query))
+
+
+def resolve(job):
+    held = job["held"]
+    while True:
+        base, kept, unknown = solve(job, held)
+        try:
+            base.resolve()
+            break
+        except dnf.exceptions.DepsolveError:
+            if not kept:
+                raise
+            free = in_the_way(base, kept)
+            held = {name: evr for name, evr in held.items() if name not in free}
+            base.close()
+    packages = []
+    for item in base.transaction or []:
+        if item.action in (libdnf.transaction.TransactionItemAction_OBSOLETED,):
+            continue
+        p = item.pkg
+        algorithm, digest = p.returnIdSum() or ("", "")
+        packages.append({
+            "name": p.name,
+            "epoch": p.epoch,
+            "version": p.version,
+            "release": p.release,
+            "arch": p.arch,
+            "repository": "" if p._from_cmdline else p.repoid,
+            "location": p.location or "",
+            "base": p.baseurl or "",
+            "size": p.downloadsize,
+            "algorithm": algorithm,
+            "digest": digest,
+            "reason": REASONS.get(item.reason, "wanted"),
+        })
+    return {"packages": packages, "unknown": unknown}
+
+
+class Display(dnf.yum.rpmtrans.TransactionDisplay):
+    """Collects what scriptlets say, and which of them fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+        self.last = ""
+        self.failures = []
+
+    def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
+        if action == dnf.transaction.PKG_SCRIPTLET:
+            # For whoever has to say what was running when the time was over.
+            print("running a scriptlet of %s" % package, file=sys.stderr, flush=True)
+
+    def scriptout(self, msgs):
+        if not msgs:
+            return
+        self.last = msgs if isinstance(msgs, str) else msgs.decode("utf-8", "replace")
+        self.said.append(self.last)
+
+    def error(self, message):
+        self.failures.append({"message": str(message), "output": self.last})
+
+
+def install(job):
+    base = make_base(job)
+    base.fill_sack(load_system_repo="auto", load_available_repos=False)
+    packages = base.add_remote_rpms([f["path"] for f in job["files"]])
+    for package in packages:
+        base.package_install(package)
+    base.resolve()
+    chosen = {(i.pkg.name, i.pkg.evr, i.pkg.arch) for i in base.transaction}
+    given = {(p.name, p.evr, p.arch) for p in packages}
+    if chosen != given:
+        odd = ", ".join(sorted("-".join(nevra) for nevra in chosen ^ given))
+        raise Refused("dnf would not install exactly the packages of the lock, but differ in: " + odd)
+    if job["keys"]:
+        command = ["rpmkeys", "--root", job["root"], "--import"] + job["keys"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Refused("rpm cannot import the keys: " + (done.stderr or done.stdout).strip())
+    if job["gpgcheck"]:
+        for package in packages:
+            code, message = base.package_signature_check(package)
+            if code != 0:
+                raise Refused("%s: %s" % (package, message))
+    # Scriptlets get root's home, as on a running system. Up to here it was that of the macros.
+    os.environ["HOME"] = "/root"
+    display = Display()
+    base.do_transaction(display=display)
+    failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]
+    # Without it the database keeps its write-ahead file.
+    base.close()
+    return {"failures": display.failures, "failed": failed, "said": display.said}
+
+
+def describe(error):
+    """One line for an error of dnf."""
+    if isinstance(error, dnf.exceptions.MarkingErrors):
+        parts = []
+        for what, specs in (
+            ("no repository has the package", error.no_match_pkg_specs),
+            ("the package cannot be installed", error.error_pkg_specs),
+            ("no repository has the group or module", error.no_match_group_specs),
+            ("the group or module cannot be installed", error.error_group_specs),
+        ):
+            parts.extend("%s '%s'" % (what, spec) for spec in specs)
+        if error.module_depsolv_errors:
+            parts.append("modules conflict: " + str(error.module_depsolv_errors[0]))
+        return "; ".join(parts)
+    return str(error)
+
+
+def main():
+    # dnf says through its log why it left something out.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    with open(sys.argv[1], encoding="utf-8") as file:
+        job = json.load(file)
+    try:
+        answer = {"resolve": resolve, "install": install}[job["action"]](job)
+    except (Refused, dnf.exceptions.Error, hawkey.Exception, OSError) as error:
+        answer = {"error": describe(error)}
+        if isinstance(error, dnf.exceptions.MarkingErrors):
+            answer["usage"] = True
+    with open(sys.argv[2], "w", encoding="utf-8") as file:
+        json.dump(answer, file)
+
+
+main()
