@@ -17,7 +17,8 @@ use crate::lock::{Lock, LockedPackage, Previous};
 use crate::pack::{self, Compression, Listing, Packed};
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::sandbox::{foreign, userns};
+use crate::sandbox::{TIME_LIMIT, foreign, userns};
+use crate::tools::{Toolbox, Wanted};
 use crate::ui::{self, Ui, Unit};
 use crate::work::Work;
 use crate::{check, clean, customise};
@@ -29,8 +30,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Compression of the tar.
     pub compression: Compression,
-    /// Which engine makes the tree.
-    pub engine: Engine,
+    /// Which engine makes the tree, if not the family's own.
+    pub engine: Option<Engine>,
     /// Downloads into the package cache.
     pub fetcher: Fetcher,
     /// Threads at most.
@@ -50,6 +51,8 @@ pub struct Options {
     pub stop_after: Option<Stage>,
     /// The longest a single command in the sandbox may take.
     pub time_limit: Duration,
+    /// Where programs come from that are left to others.
+    pub tools: Wanted,
 }
 
 /// The stages a build can be ended after.
@@ -94,6 +97,7 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
         work,
         jobs: options.jobs,
         time_limit: options.time_limit,
+        tools: Toolbox::new(options.tools.clone()),
     };
     let tree = context.work.tree();
     let result = stages(plan, options, family.as_ref(), &context, output);
@@ -250,21 +254,45 @@ fn lock(plan: &Plan, options: &Options, context: &Context, family: &dyn Family) 
 }
 
 /// Decides on the packages of an image without building it. With an older lock it goes on from that.
-pub fn resolve(plan: &Plan, previous: Option<&Previous>, fetcher: &Fetcher, jobs: usize, ui: &Ui) -> Result<Lock> {
-    let family = family::of(plan.family, Engine::Native)?;
+pub fn resolve(
+    plan: &Plan,
+    previous: Option<&Previous>,
+    fetcher: &Fetcher,
+    jobs: usize,
+    tools: &Wanted,
+    ui: &Ui,
+) -> Result<Lock> {
+    let family = family::of(plan.family, None)?;
+    in_context(fetcher, jobs, tools, ui, |context| decide(plan, previous, context, family.as_ref()))
+}
+
+/// Brings the programs into the cache that a build leaves to others, if it does and the host's do not serve.
+pub fn provide_tools(plan: &Plan, fetcher: &Fetcher, jobs: usize, tools: &Wanted, ui: &Ui) -> Result<()> {
+    let family = family::of(plan.family, None)?;
+    in_context(fetcher, jobs, tools, ui, |context| family.provide_tools(context))
+}
+
+/// Does something that is less than a build.
+fn in_context<T>(
+    fetcher: &Fetcher,
+    jobs: usize,
+    tools: &Wanted,
+    ui: &Ui,
+    work: impl FnOnce(&Context) -> Result<T>,
+) -> Result<T> {
     let context = Context {
         ui: ui.clone(),
         fetcher: fetcher.clone(),
         work: Work::new(ui)?,
         jobs,
-        // No command runs.
-        time_limit: Duration::ZERO,
+        time_limit: TIME_LIMIT,
+        tools: Toolbox::new(tools.clone()),
     };
-    let lock = decide(plan, previous, &context, family.as_ref());
+    let result = work(&context);
     let closed = context.work.close();
-    let lock = lock?;
+    let result = result?;
     closed?;
-    Ok(lock)
+    Ok(result)
 }
 
 fn decide(plan: &Plan, previous: Option<&Previous>, context: &Context, family: &dyn Family) -> Result<Lock> {

@@ -16,9 +16,11 @@ use crate::ui::Level;
 
 mod amounts;
 mod lock;
+mod tools;
 
 use lock::{CACHE_EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES};
 pub use lock::{CacheCommand, FetchArgs, LockArgs, LockingArgs, RenewArgs};
+pub use tools::ToolsArgs;
 
 /// Columns of the help at most.
 const WIDTH: usize = 100;
@@ -248,9 +250,12 @@ pub struct BuildArgs {
     /// Which packages.
     #[command(flatten)]
     pub locking: LockingArgs,
-    /// What installs the packages
-    #[arg(long, value_enum, default_value_t = Engine::Native)]
-    pub engine: Engine,
+    /// What installs the packages [default: native for Debian packages, dnf for RPM packages]
+    #[arg(long, value_enum)]
+    pub engine: Option<Engine>,
+    /// Where programs come from.
+    #[command(flatten)]
+    pub tools: ToolsArgs,
     /// The cache.
     #[command(flatten)]
     pub cache: CacheArgs,
@@ -283,7 +288,7 @@ impl RecipeArgs {
             arch: self.arch.clone(),
             variant: self.variant.clone(),
             include: self.include.clone(),
-            mirrors: self.mirror.iter().map(|text| parse_mirror(text)).collect::<anyhow::Result<_>>()?,
+            mirrors: parse_mirrors("--mirror", &self.mirror)?,
             auth: crate::recipe::credentials(),
             sets: self.set.clone(),
             epoch,
@@ -304,13 +309,14 @@ impl BuildArgs {
     }
 }
 
-/// Reads `NAME=URL`. What is wrong with it is said without repeating it, for it may hold a password; clap, which
+/// Reads `NAME=URL` each. What is wrong with it is said without repeating it, for it may hold a password; clap, which
 /// repeats values, has no part in it.
-fn parse_mirror(text: &str) -> anyhow::Result<(String, String)> {
-    match text.split_once('=') {
+fn parse_mirrors(option: &str, texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let parse = |text: &String| match text.split_once('=') {
         Some((name, url)) if crate::recipe::check_name(name).is_ok() => Ok((name.to_string(), url.to_string())),
-        _ => Err(crate::error::usage("--mirror: write NAME=URL, as in main=http://10.0.0.5/debian")),
-    }
+        _ => Err(crate::error::usage(format!("{option}: write NAME=URL, as in main=http://10.0.0.5/debian"))),
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -410,7 +416,7 @@ mod tests {
         .expect("it parses");
         assert_eq!(
             (build.what.recipe.as_str(), build.cache.jobs, build.engine),
-            ("debian:12", Some(2), Engine::Debootstrap)
+            ("debian:12", Some(2), Some(Engine::Debootstrap))
         );
         assert!(build.to_stdout());
         assert_eq!(build.compression(), Compression { codec: Codec::None, level: None });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::fetch::Fetcher;
+use crate::tools::Toolbox;
 use crate::ui::Ui;
 use crate::work::Work;
 
@@ -18,4 +19,6 @@ pub struct Context {
     pub jobs: usize,
     /// The longest a single command in the sandbox may take.
     pub time_limit: Duration,
+    /// Programs that are left to others.
+    pub tools: Toolbox,
 }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, ui: &Ui) -> Result<()> {
     // In this order: a user namespace can be entered only by a process of one thread, and signals get one.
-    if matches!(cli.command, Command::Build(_) | Command::Check(_)) {
+    if commands::needs_namespace(&cli.command) {
         userns::enter()?;
     }
     match cli.command {

@@ -23,6 +23,8 @@ pub struct Plan {
     pub repositories: Vec<Repository>,
     /// Packages to install.
     pub packages: Packages,
+    /// What dnf and rpm need to know of the distribution.
+    pub rpm: Rpm,
     /// Time zone, locale, documentation.
     pub system: System,
     /// Accounts to add.
@@ -74,6 +76,9 @@ pub struct Repository {
     /// `Signed-By` written into the image for it: a path in the image that a package owns. Empty: the keys
     /// themselves are written beside the source.
     pub image_key: String,
+    /// Whether its index has a signature of its own (rpm): it must be there, is not looked at, or (none) must be good
+    /// where it is there.
+    pub signed_index: Option<bool>,
 }
 
 /// A key by its file name.
@@ -98,6 +103,53 @@ pub struct Packages {
     pub priorities: Vec<String>,
     /// In-house package files: absolute path, and the path as the recipe gives it.
     pub files: Vec<(PathBuf, String)>,
+    /// Keys that in-house packages may be signed with, besides those of the repositories (rpm).
+    pub keys: Vec<Key>,
+    /// Install in-house packages without any signature (rpm).
+    pub trusted: bool,
+    /// What becomes of a scriptlet that fails (rpm).
+    pub scriptlet_errors: ScriptletErrors,
+}
+
+/// What becomes of a scriptlet that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScriptletErrors {
+    /// The build fails.
+    #[default]
+    Fail,
+    /// It is told, and the build goes on.
+    Warn,
+}
+
+/// What dnf and rpm need to know of a distribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rpm {
+    /// Folder of the RPM database in the image.
+    pub dbpath: String,
+    /// The platform that modules are built for (`platform:el9`); empty where there are none.
+    pub module_platform_id: String,
+    /// `$releasever` of dnf.
+    pub releasever: String,
+    /// The image's own rpm makes the database anew, for it does not read SQLite.
+    pub rebuild: bool,
+    /// Locales come in packages `glibc-langpack-LANGUAGE`.
+    pub language_packs: bool,
+}
+
+impl Rpm {
+    /// Folders that a database may be in: of Fedora and EL 10, and of earlier releases.
+    pub const FOLDERS: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
+
+    /// What holds where a recipe says nothing.
+    pub fn of_release(release: &str) -> Rpm {
+        Rpm {
+            dbpath: Rpm::FOLDERS[0].to_owned(),
+            module_platform_id: String::new(),
+            releasever: release.to_owned(),
+            rebuild: false,
+            language_packs: true,
+        }
+    }
 }
 
 /// A file to place in the image, its content already read.
@@ -138,6 +190,7 @@ pub(crate) mod testing {
             variant: "minbase".into(),
             repositories: Vec::new(),
             packages: Packages::default(),
+            rpm: Rpm::of_release("trixie"),
             system: System::default(),
             users: Vec::new(),
             files: Vec::new(),
@@ -166,6 +219,7 @@ pub(crate) mod testing {
             priority: None,
             build_only: false,
             image_key: String::new(),
+            signed_index: None,
         }
     }
 }

@@ -173,7 +173,7 @@ pub fn own_executable() -> Result<PathBuf> {
 /// whenever a file is made near it. Where builds follow one another, thousands of files were removed near any new
 /// folder of the temporary one, and making a tree there took twenty times as long. A file system that knows no such
 /// attribute does without.
-fn spread(folder: &Path) {
+pub fn spread(folder: &Path) {
     let Ok(folder) = File::open(folder) else { return };
     if let Some(flags) = attributes(&folder) {
         let flags = flags | TOP_OF_HIERARCHIES;

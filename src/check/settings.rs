@@ -48,11 +48,12 @@ fn timezone(root: &Root) -> Result<Option<String>> {
     Ok(target.to_str().and_then(|t| t.split_once("zoneinfo/")).map(|(_, name)| name.to_string()))
 }
 
-/// `LANG` as the login programs of Debian and of systemd read it.
+/// `LANG` as the login programs of Debian and of systemd read it, and as shells do where it is set for them alone.
 pub(super) fn locale(root: &Root) -> Result<Option<String>> {
-    for path in ["etc/default/locale", "etc/locale.conf"] {
+    for path in ["etc/default/locale", "etc/locale.conf", crate::customise::locale::PROFILE] {
         let text = root.read_text_if_there(path)?.unwrap_or_default();
-        let value = text.lines().filter_map(|l| l.trim().strip_prefix("LANG=")).next_back();
+        let assigned = |line| str::trim(line).trim_start_matches("export ").strip_prefix("LANG=");
+        let value = text.lines().filter_map(assigned).next_back();
         if let Some(value) = value.map(|v| v.trim_matches(['"', '\''])).filter(|v| !v.is_empty()) {
             return Ok(Some(value.to_string()));
         }

@@ -77,7 +77,7 @@ fn locale(subject: &Subject<'_>) -> Result<Vec<String>> {
     if let Some(default) = settings::locale(subject.root)?
         && default != chosen
     {
-        faults.push(format!("the default locale is {default}, not {chosen}; set LANG={chosen} in /etc/default/locale"));
+        faults.push(format!("the default locale is {default}, not {chosen}; set LANG={chosen} where that one is set"));
     }
     // musl has no such program, and one locale.
     if !subject.root.exists("usr/bin/locale") {

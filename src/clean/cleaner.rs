@@ -166,13 +166,13 @@ impl<'a> Cleaner<'a> {
     }
 
     /// Gives a file this content. One that is there keeps its owner and mode, another gets `mode` and belongs to root.
-    pub fn write(&mut self, path: impl AsRef<Path>, data: &str, mode: u32) -> Result<()> {
-        let path = path.as_ref();
+    pub fn write(&mut self, path: impl AsRef<Path>, data: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let (path, data) = (path.as_ref(), data.as_ref());
         if self.placed.contains(path) {
             return Ok(());
         }
         let old = self.lstat(path)?.filter(|s| kind(s) == Kind::File);
-        if old.is_some() && self.root.read(path)? == data.as_bytes() {
+        if old.is_some() && self.root.read(path)? == data {
             return Ok(());
         }
         self.touched.push(path.to_path_buf());

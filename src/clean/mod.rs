@@ -34,7 +34,7 @@ pub(crate) mod testing;
 mod tmp;
 
 pub use account::passwords;
-pub use cleaner::{Cleaner, resolve as real_target};
+pub use cleaner::{Cleaner, real_path, resolve as real_target};
 pub use docs::is_documentation;
 pub use locale::is_foreign;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::amounts::{parse_age, parse_size};
-use super::{CacheArgs, RecipeArgs};
+use super::{CacheArgs, RecipeArgs, ToolsArgs};
 
 pub(super) const LOCK_EXAMPLES: &str = "\
 Examples:
@@ -40,7 +40,7 @@ pub struct LockingArgs {
     /// Use no network: the lock says what to install, and the cache has it
     ///
     /// Implies --locked. `mkbase fetch` fills the cache.
-    #[arg(long, conflicts_with_all = ["update", "allow_rollback"])]
+    #[arg(long, conflicts_with_all = ["update", "allow_rollback", "refresh_tools"])]
     pub offline: bool,
     /// Whether the lock is made anew.
     #[command(flatten)]
@@ -76,6 +76,9 @@ pub struct LockArgs {
     /// File to write, or - for standard output [default: the recipe's name with .lock]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Where programs come from.
+    #[command(flatten)]
+    pub tools: ToolsArgs,
     /// The cache.
     #[command(flatten)]
     pub cache: CacheArgs,
@@ -90,6 +93,9 @@ pub struct FetchArgs {
     /// Fetch the packages of this lock [default: the lock beside the recipe]
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
+    /// Where programs come from.
+    #[command(flatten)]
+    pub tools: ToolsArgs,
     /// The cache.
     #[command(flatten)]
     pub cache: CacheArgs,

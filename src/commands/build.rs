@@ -17,9 +17,9 @@ use crate::ui::Ui;
 /// Builds the image that the arguments describe.
 pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
     let locking = &arguments.locking;
-    let session = Session::new(&arguments.what, &arguments.cache, locking.offline)?;
+    let session = Session::new(&arguments.what, &arguments.cache, &arguments.tools, locking.offline)?;
     let (lock, previous) = packages(arguments, &session, ui)?;
-    let Session { jobs, fetcher, plan } = session;
+    let Session { jobs, fetcher, plan, tools } = session;
     let options = Options {
         output: (!arguments.to_stdout()).then(|| output_folder(arguments.output.as_deref(), &plan)),
         compression: arguments.compression(),
@@ -33,6 +33,7 @@ pub fn build(arguments: &BuildArgs, ui: &Ui) -> Result<()> {
         previous,
         stop_after: arguments.stop_after,
         time_limit: arguments.time_limit,
+        tools,
     };
     match run_build(&plan, &options, ui)? {
         Outcome::Written => Ok(()),
@@ -103,7 +104,7 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if arguments.engine == Engine::Debootstrap {
+    if arguments.engine == Some(Engine::Debootstrap) {
         say("--engine", "debootstrap".into());
     }
     words

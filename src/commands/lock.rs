@@ -13,7 +13,7 @@ use super::{Session, print};
 use crate::build::resolve;
 use crate::cli::{LockArgs, RenewArgs};
 use crate::error::{did_you_mean, usage};
-use crate::family::{self, Engine};
+use crate::family;
 use crate::lock::{Change, Lock, Misfit, Previous, changes};
 use crate::recipe;
 use crate::ui::Ui;
@@ -23,13 +23,13 @@ const LIMIT: u64 = 64 << 20;
 
 /// Makes or renews the lock that the arguments describe.
 pub fn lock(arguments: &LockArgs, ui: &Ui) -> Result<()> {
-    let session = Session::new(&arguments.what, &arguments.cache, false)?;
+    let session = Session::new(&arguments.what, &arguments.cache, &arguments.tools, false)?;
     check_packages(&arguments.renew, &arguments.what.recipe)?;
     if arguments.output.as_deref() == Some(Path::new("-")) {
         if arguments.renew.update {
             return Err(usage("--update renews a file, and -o - names none; leave one of them out"));
         }
-        let lock = resolve(&session.plan, None, &session.fetcher, session.jobs, ui)?;
+        let lock = resolve(&session.plan, None, &session.fetcher, session.jobs, &session.tools, ui)?;
         return print(lock.to_text()?);
     }
     let path = match &arguments.output {
@@ -79,7 +79,7 @@ pub fn renew(session: &Session, path: &Path, how: &RenewArgs, ui: &Ui) -> Result
         held: if partly { held(old, &how.packages) } else { BTreeMap::new() },
         allow_rollback: how.allow_rollback,
     });
-    let new = resolve(&session.plan, previous.as_ref(), &session.fetcher, session.jobs, ui)?;
+    let new = resolve(&session.plan, previous.as_ref(), &session.fetcher, session.jobs, &session.tools, ui)?;
     check_names(&how.packages, old.as_ref(), &new)?;
     let Some(old) = old else {
         write(path, &new)?;
@@ -91,7 +91,7 @@ pub fn renew(session: &Session, path: &Path, how: &RenewArgs, ui: &Ui) -> Result
         ui.info("Locked", format_args!("{shown} is up to date"));
         return Ok((old, Vec::new()));
     }
-    let family = family::of(session.plan.family, Engine::Native)?;
+    let family = family::of(session.plan.family, None)?;
     let changes = changes(&old, &new, |a, b| family.compare_versions(a, b));
     write(path, &new)?;
     let count = changes.len();

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::cli::{CacheArgs, RecipeArgs};
+use crate::cli::{CacheArgs, CacheCommand, Command, RecipeArgs, ToolsArgs};
 use crate::error::usage;
 use crate::fetch::{Fetcher, Settings};
 use crate::plan::Plan;
-use crate::recipe;
+use crate::recipe::{self, FamilyKind};
+use crate::tools::{Wanted, shelf};
 
 pub mod build;
 pub mod cache;
@@ -30,11 +31,13 @@ pub struct Session {
     pub fetcher: Fetcher,
     /// The recipe with every choice made.
     pub plan: Plan,
+    /// Where programs come from that are left to others.
+    pub tools: Wanted,
 }
 
 impl Session {
     /// Opens the cache and reads the recipe. Offline, nothing is asked of the network from here on.
-    pub fn new(what: &RecipeArgs, cache: &CacheArgs, offline: bool) -> anyhow::Result<Session> {
+    pub fn new(what: &RecipeArgs, cache: &CacheArgs, tools: &ToolsArgs, offline: bool) -> anyhow::Result<Session> {
         let jobs = match cache.jobs {
             Some(jobs) => jobs,
             None => {
@@ -45,7 +48,22 @@ impl Session {
         let fetcher = Fetcher::with_settings(&cache_folder(cache.cache.clone())?, jobs, settings)?;
         let overrides = what.overrides(recipe::source_date_epoch()?)?;
         let plan = recipe::load(&what.recipe, &overrides, &|url| fetcher.get_kept(url, recipe::KEY_LIMIT))?;
-        Ok(Session { jobs, fetcher, plan })
+        Ok(Session { jobs, fetcher, plan, tools: tools.wanted()? })
+    }
+}
+
+/// Whether a command may run programs in a sandbox or touch what they made, so that an ordinary user needs a user
+/// namespace for it. What is wrong with a recipe or a cache the command itself says.
+pub fn needs_namespace(command: &Command) -> bool {
+    let is_rpm = |what: &RecipeArgs| recipe::family_of(&what.recipe).is_ok_and(|family| family == FamilyKind::Rpm);
+    match command {
+        Command::Build(_) | Command::Check(_) => true,
+        Command::Lock(arguments) => is_rpm(&arguments.what),
+        Command::Fetch(arguments) => is_rpm(&arguments.what),
+        Command::Cache(CacheCommand::Prune { cache, .. }) => {
+            cache_folder(cache.clone()).is_ok_and(|folder| shelf::has_trees(&folder))
+        }
+        _ => false,
     }
 }
 

@@ -8,6 +8,10 @@ use crate::family::{Family, Fetched};
 use crate::plan::Plan;
 use crate::root::Root;
 
+/// Where login shells read `LANG` on systems whose other programs have no place for it. It comes before the file of
+/// Alpine that sets `C.UTF-8` where nothing is set (`20locale.sh`).
+pub const PROFILE: &str = "etc/profile.d/10lang.sh";
+
 /// A locale name in its parts: `LANGUAGE[_TERRITORY][.CODESET][@MODIFIER]`, see `setlocale(3)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocaleName {

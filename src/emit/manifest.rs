@@ -42,6 +42,9 @@ struct ImagePart<'a> {
 struct Package<'a> {
     arch: &'a str,
     installed_size: u64,
+    /// Absent where the package database does not say it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    licence: &'a str,
     licence_files: &'a [String],
     name: &'a str,
     /// Null for a package that no lock brought: one that a script of the recipe installed.
@@ -75,6 +78,7 @@ pub fn render(image: &Image<'_>) -> Result<String> {
         Package {
             arch: &package.arch,
             installed_size: package.installed_size,
+            licence: &package.licence,
             licence_files: &package.licence_files,
             name: &package.name,
             path: locked.map(|locked| locked.path.as_str()),

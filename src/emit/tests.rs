@@ -47,6 +47,7 @@ fn installed(name: &str, size: u64) -> Installed {
         source_version: "1.0".into(),
         installed_size: size,
         licence_files: vec![format!("/usr/share/doc/{name}/copyright")],
+        licence: if name == "bash" { "GPL-3.0-or-later".into() } else { String::new() },
     }
 }
 
@@ -152,6 +153,7 @@ fn manifest_tells_where_packages_are_from() {
     assert_eq!(packages[1]["repository"], "main");
     assert_eq!(packages[1]["sha256"], "22".repeat(32));
     assert_eq!(packages[1]["licence_files"][0], "/usr/share/doc/bash/copyright");
+    assert_eq!((&packages[1]["licence"], packages[0].get("licence")), (&"GPL-3.0-or-later".into(), None));
     assert!(packages[0]["repository"].is_null(), "an in-house file has no repository");
     assert_eq!(packages[0]["path"], "pool/agent.deb");
     assert!(packages[2]["path"].is_null(), "no lock brought it");

@@ -15,7 +15,13 @@ use crate::plan::Plan;
 use crate::recipe::FamilyKind;
 use crate::root::Root;
 
+pub mod apk;
+pub mod dates;
 pub mod deb;
+mod host_tool;
+pub mod links;
+mod members;
+pub mod rpm;
 
 /// What installs the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,15 +30,24 @@ pub enum Engine {
     Native,
     /// The debootstrap of the host
     Debootstrap,
+    /// The dnf of the host or of the tools tree
+    Dnf,
 }
 
-/// The family of a recipe.
-pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
-    match kind {
-        FamilyKind::Deb => Ok(Box::new(deb::Deb { engine })),
-        FamilyKind::Rpm | FamilyKind::Apk => {
-            let kind = format!("{kind:?}").to_lowercase();
-            Err(usage(format!("family: this version of mkbase makes images of the deb family only, not of {kind}")))
+/// The family of a recipe, with the engine that was asked for or else its own.
+pub fn of(kind: FamilyKind, engine: Option<Engine>) -> Result<Box<dyn Family>> {
+    match (kind, engine) {
+        (FamilyKind::Deb, None | Some(Engine::Native)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Native })),
+        (FamilyKind::Deb, Some(Engine::Debootstrap)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Debootstrap })),
+        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm)),
+        (FamilyKind::Apk, _) => {
+            Err(usage("family: this version of mkbase makes images of the deb and rpm families only, not of apk"))
+        }
+        (FamilyKind::Deb, Some(Engine::Dnf)) => {
+            Err(usage("--engine: Debian packages are installed by native or debootstrap, not by dnf"))
+        }
+        (FamilyKind::Rpm, Some(Engine::Native | Engine::Debootstrap)) => {
+            Err(usage("--engine: RPM packages are installed by dnf; leave the option out"))
         }
     }
 }
@@ -40,9 +55,13 @@ pub fn of(kind: FamilyKind, engine: Engine) -> Result<Box<dyn Family>> {
 /// The family of a tree whose recipe is not known, by the package database it holds.
 pub fn of_tree(root: &Root) -> Result<Box<dyn Family>> {
     if root.exists(deb::database::ADMIN) {
-        return of(FamilyKind::Deb, Engine::Native);
+        return of(FamilyKind::Deb, None);
     }
-    Err(usage(format!("{} holds no dpkg database, so it is no tree that mkbase can check", root.path().display())))
+    if rpm::database::find(root).is_some() {
+        return of(FamilyKind::Rpm, None);
+    }
+    let path = root.path().display();
+    Err(usage(format!("{path} holds no database of dpkg or rpm, so it is no tree that mkbase can check")))
 }
 
 /// A locked package and its verified file in the cache.
@@ -71,6 +90,8 @@ pub struct Installed {
     pub installed_size: u64,
     /// Paths of licence files (absolute, in the image).
     pub licence_files: Vec<String>,
+    /// The licence as the database has it, an SPDX expression as a rule; empty where it has none (deb).
+    pub licence: String,
 }
 
 /// Which package owns a path. Paths are below the root without a leading slash, with the links of the merged
@@ -87,6 +108,11 @@ pub struct Owners {
 pub trait Family: Sync {
     /// Reads the signed indexes and decides on every package, going on from an older lock if there is one.
     fn resolve(&self, context: &Context, plan: &Plan, previous: Option<&Previous>) -> Result<Lock>;
+
+    /// Gets the programs that resolving and installing leave to others, where the host's do not serve.
+    fn provide_tools(&self, _: &Context) -> Result<()> {
+        Ok(())
+    }
 
     /// The order of two versions of a package.
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;

@@ -132,6 +132,11 @@ impl Fetcher {
         Ok(content)
     }
 
+    /// The folder of the cache.
+    pub fn cache(&self) -> &Path {
+        self.shared.store.cache()
+    }
+
     /// Whether only the cache and `file:` addresses are read.
     pub fn is_offline(&self) -> bool {
         self.shared.client.settings.offline

@@ -82,6 +82,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The folder of the whole cache.
+    pub fn cache(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
+
     fn halves(&self) -> PathBuf {
         self.root.join(HALVES)
     }
@@ -219,7 +224,7 @@ impl Store {
 
     /// Says what to do about an error of the cache's disk.
     fn trouble(&self, error: io::Error) -> anyhow::Error {
-        let cache = self.root.parent().unwrap_or(&self.root).display();
+        let cache = self.cache().display();
         let what = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 format!("the disk of the cache {cache} is full; make room, or choose another folder with --cache")

@@ -1,6 +1,6 @@
 //! What a cache holds, and removing what was not used for long.
 //!
-//! Only entries are ever touched: files with the names that the store gives. Builds may run meanwhile. While any has
+//! Only entries are ever touched: files with the names that the store gives, and tools trees. Builds may run meanwhile. While any has
 //! the cache open, what was used within the last day stays, since it may be in use; what goes is fetched again by
 //! whoever comes for it later.
 
@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::store::{ADDRESSES, ENTRIES, STALE, open_lock};
 use crate::interrupt;
+use crate::tools::shelf::{self, Kept};
 
 /// How much there is in a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +53,15 @@ struct Entry {
     path: PathBuf,
     bytes: u64,
     used: SystemTime,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A file that was downloaded.
+    File,
+    /// A folder: a tools tree.
+    Tree,
 }
 
 impl Usage {
@@ -87,6 +97,10 @@ pub fn prune(cache: &Path, limits: Limits) -> Result<Pruned> {
         let unwanted =
             limits.age.is_some_and(|limit| age(entry.used) > limit) || limits.size.is_some_and(|limit| total > limit);
         let in_use = alone.is_none() && age(entry.used) < STALE;
+        let remove = match entry.kind {
+            Kind::File => remove,
+            Kind::Tree => |entry: &Entry| shelf::remove(&entry.path),
+        };
         if unwanted && !in_use && remove(entry)? {
             total -= entry.bytes;
             pruned.removed.add(entry);
@@ -137,6 +151,12 @@ fn entries(cache: &Path) -> Result<Vec<Entry>> {
         }
     }
     collect(&cache.join(ADDRESSES), is_hash, &mut found)?;
+    found.extend(shelf::kept(cache)?.into_iter().map(|Kept { path, bytes, used }| Entry {
+        path,
+        bytes,
+        used,
+        kind: Kind::Tree,
+    }));
     Ok(found)
 }
 
@@ -151,7 +171,7 @@ fn collect(path: &Path, is_entry: impl Fn(&str) -> bool, found: &mut Vec<Entry>)
         let Some(file) = is_entry(&name).then(|| fs::symlink_metadata(&path).ok()).flatten() else { continue };
         if file.is_file() {
             let used = file.modified().with_context(|| format!("looking at {}", path.display()))?;
-            found.push(Entry { path, bytes: file.len(), used });
+            found.push(Entry { path, bytes: file.len(), used, kind: Kind::File });
         }
     }
     Ok(())

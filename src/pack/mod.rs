@@ -27,6 +27,7 @@ mod xz;
 mod tests;
 
 pub use extract::{Extracted, Limits, extract, extract_within};
+pub use xattrs::belongs;
 
 impl Codec {
     /// What the tarball in an output folder is called.

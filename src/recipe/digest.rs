@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use crate::hash::sha256;
 use crate::plan::Plan;
+use crate::recipe::FamilyKind;
 
-/// The digest of a plan. `pins` holds, for each repository, what the recipe pins of its keys.
+/// The digest of a plan. `pins` holds, for each repository, what the recipe pins of its keys; `package_pins` the same
+/// for in-house packages.
 ///
 /// The build's mirrors are left out, for they cannot change the content, and so is where files lie: placed files and
 /// keys count by content, in-house packages by name (the lock has their hashes).
-pub fn digest(plan: &Plan, pins: &[Vec<String>]) -> String {
+pub fn digest(plan: &Plan, pins: &[Vec<String>], package_pins: &[String]) -> String {
     let repositories: Vec<Value> = plan
         .repositories
         .iter()
@@ -40,12 +42,21 @@ pub fn digest(plan: &Plan, pins: &[Vec<String>]) -> String {
         "include": plan.packages.include, "exclude": plan.packages.exclude,
         "recommends": plan.packages.recommends, "priorities": plan.packages.priorities, "files": package_files,
     });
-    let whole = json!({
+    let mut whole = json!({
         "name": plan.name, "family": plan.family, "release": plan.release, "arch": plan.arch.deb,
         "variant": plan.variant, "repositories": repositories, "packages": packages, "system": plan.system,
         "users": plan.users, "files": files, "scripts": scripts, "clean_skip": plan.clean_skip,
         "check_skip": plan.check_skip, "image": plan.image,
     });
+    if plan.family == FamilyKind::Rpm {
+        let signed: Vec<_> = plan.repositories.iter().map(|r| r.signed_index).collect();
+        whole["rpm"] = json!({
+            "dbpath": plan.rpm.dbpath, "module_platform_id": plan.rpm.module_platform_id,
+            "releasever": plan.rpm.releasever, "rebuild": plan.rpm.rebuild,
+            "language_packs": plan.rpm.language_packs, "signed": signed, "keys": package_pins,
+            "trusted": plan.packages.trusted,
+        });
+    }
     sha256(canonical(&whole))
 }
 

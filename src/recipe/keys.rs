@@ -24,13 +24,12 @@ pub struct PinnedKey {
     pub pin: String,
 }
 
-/// The keys of a repository, in the order of the recipe.
-pub fn read_all(node: &Node, repository: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
-    let key = format!("repository.{repository}.key");
+/// The keys under `key` of a table, in the order of the recipe. `path` is what messages call that.
+pub fn read_all(node: &Node, path: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
     let Some(value) = node.get("key") else { return Ok(Vec::new()) };
     match &value.value {
-        Value::List(list) => list.iter().map(|one| read_one(one, &key, choice)).collect(),
-        _ => Ok(vec![read_one(value, &key, choice)?]),
+        Value::List(list) => list.iter().map(|one| read_one(one, path, choice)).collect(),
+        _ => Ok(vec![read_one(value, path, choice)?]),
     }
 }
 

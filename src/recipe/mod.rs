@@ -23,6 +23,8 @@ mod source;
 mod values;
 
 #[cfg(test)]
+mod distributions_test;
+#[cfg(test)]
 mod reference_test;
 #[cfg(test)]
 mod sources_tests;
@@ -63,6 +65,18 @@ pub struct Overrides {
 pub fn load(spec: &str, overrides: &Overrides, download: Download<'_>) -> anyhow::Result<Plan> {
     let spec = source::parse_spec(spec)?;
     plan::make(source::load(&spec.recipe)?, spec.release.as_deref(), overrides, download)
+}
+
+/// The plan of a built-in recipe that the program itself uses, and that is none of [`names`]: for the host's
+/// architecture. It names no keys by address.
+pub fn load_own(name: &'static str, overrides: &Overrides) -> anyhow::Result<Plan> {
+    let download = |url: &str| anyhow::bail!("a built-in recipe of the program's own names a key by address: {url}");
+    plan::make(source::load(&source::Which::BuiltIn(name))?, None, overrides, &download)
+}
+
+/// The family of `RECIPE[:RELEASE]`, before any choice is made.
+pub fn family_of(spec: &str) -> anyhow::Result<FamilyKind> {
+    choose::family(&source::load(&source::parse_spec(spec)?.recipe)?)
 }
 
 /// The package families.

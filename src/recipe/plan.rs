@@ -8,13 +8,14 @@ use super::choose::{
     Choice, Download, canonical_release, choose_arch, choose_release, choose_variant, family, name, overlay, releases,
 };
 use super::digest::digest;
+use super::keys::{self, PinnedKey};
 use super::node::{Base, Node, Origin, Source, Value};
 use super::schema::{OVERLAY, RECIPE, check, find};
 use super::set::Setting;
 use super::source::{fill, locate, read};
 use super::{Image, Overrides, System, UserAccount, merge, repositories, snapshot, values};
 use crate::error::{did_you_mean, usage};
-use crate::plan::{Packages, PlacedFile, Plan, Script};
+use crate::plan::{Key, Packages, PlacedFile, Plan, Rpm, Script, ScriptletErrors};
 
 /// Bytes of a file to place at most: it is held in memory.
 const FILE_LIMIT: u64 = 256 << 20;
@@ -66,6 +67,7 @@ fn fill_plan(recipe: &Node, choice: &Choice<'_>, variant: String, overrides: &Ov
     let (repositories, pins): (Vec<_>, Vec<_>) =
         repositories::resolve(recipe, choice, &overrides.auth)?.into_iter().map(|r| (r.repository, r.pins)).unzip();
     let system = system(recipe)?;
+    let (packages, package_pins) = packages(recipe, choice)?;
     let mut plan = Plan {
         name: choice.name.clone(),
         family: choice.family,
@@ -73,7 +75,8 @@ fn fill_plan(recipe: &Node, choice: &Choice<'_>, variant: String, overrides: &Ov
         arch: choice.arch,
         variant,
         repositories,
-        packages: packages(recipe, choice)?,
+        packages,
+        rpm: rpm(recipe, choice)?,
         users: users(recipe)?,
         files: files(recipe, choice)?,
         scripts: scripts(recipe)?,
@@ -84,7 +87,7 @@ fn fill_plan(recipe: &Node, choice: &Choice<'_>, variant: String, overrides: &Ov
         epoch: overrides.epoch.or(choice.snapshot.as_ref().map(|snapshot| snapshot.time)),
         digest: String::new(),
     };
-    plan.digest = digest(&plan, &pins);
+    plan.digest = digest(&plan, &pins, &package_pins);
     Ok(plan)
 }
 
@@ -125,9 +128,10 @@ fn apply_options(recipe: &mut Node, overrides: &Overrides) -> anyhow::Result<()>
     Ok(())
 }
 
-fn packages(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<Packages> {
+/// The packages asked for, and what the recipe pins of the keys of in-house ones.
+fn packages(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<(Packages, Vec<String>)> {
     let mut packages = Packages::default();
-    let Some(node) = recipe.get("packages") else { return Ok(packages) };
+    let Some(node) = recipe.get("packages") else { return Ok((packages, Vec::new())) };
     let names = |key: &str| {
         let mut out: Vec<String> = Vec::new();
         for name in node.list_of(key) {
@@ -160,7 +164,52 @@ fn packages(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<Packages> {
         let path = fill(file, "packages.files", &choice.placeholders)?;
         packages.files.push((locate(file, "packages.files", &path)?, path));
     }
-    Ok(packages)
+    packages.trusted = node.flag_of("trusted").unwrap_or(false);
+    packages.scriptlet_errors = match node.get("scriptlet_errors") {
+        None => ScriptletErrors::default(),
+        Some(value) => match value.text().unwrap_or_default() {
+            "fail" => ScriptletErrors::Fail,
+            "warn" => ScriptletErrors::Warn,
+            other => {
+                let message = format!("'{other}' is none of fail and warn{}", did_you_mean(other, ["fail", "warn"]));
+                return Err(value.refuse("packages.scriptlet_errors", message));
+            }
+        },
+    };
+    let mut pins = Vec::new();
+    for PinnedKey { name, data, pin } in keys::read_all(node, "packages.key", choice)? {
+        packages.keys.push(Key { name, data });
+        pins.push(pin);
+    }
+    Ok((packages, pins))
+}
+
+fn rpm(recipe: &Node, choice: &Choice<'_>) -> anyhow::Result<Rpm> {
+    let mut rpm = Rpm::of_release(&choice.release);
+    let Some(node) = recipe.get("rpm") else { return Ok(rpm) };
+    let text = |key: &str, check: fn(&str) -> Result<(), String>| {
+        let Some(value) = node.get(key) else { return Ok(None) };
+        let full = format!("rpm.{key}");
+        let text = fill(value, &full, &choice.placeholders)?;
+        check(&text).map_err(|error| value.refuse(&full, error))?;
+        Ok::<_, anyhow::Error>(Some(text))
+    };
+    let dbpath = |text: &str| {
+        let known = Rpm::FOLDERS.contains(&text);
+        known.then_some(()).ok_or_else(|| format!("'{text}' is none of {}", Rpm::FOLDERS.join(" and ")))
+    };
+    if let Some(dbpath) = text("dbpath", dbpath)? {
+        rpm.dbpath = dbpath;
+    }
+    if let Some(id) = text("module_platform_id", values::word)? {
+        rpm.module_platform_id = id;
+    }
+    if let Some(releasever) = text("releasever", values::word)? {
+        rpm.releasever = releasever;
+    }
+    rpm.rebuild = node.flag_of("rebuild_database").unwrap_or(rpm.rebuild);
+    rpm.language_packs = node.flag_of("language_packs").unwrap_or(rpm.language_packs);
+    Ok(rpm)
 }
 
 fn system(recipe: &Node) -> anyhow::Result<System> {

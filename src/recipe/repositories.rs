@@ -107,7 +107,7 @@ fn one(
     }
     let (suite, components) = suite_and_components(node, name, choice)?;
     let trusted = node.flag_of("trusted").unwrap_or(false);
-    let pinned = keys::read_all(node, name, choice)?;
+    let pinned = keys::read_all(node, &key("key"), choice)?;
     if pinned.is_empty() && !trusted {
         return Err(node.refuse(
             &key("key"),
@@ -155,6 +155,7 @@ fn one(
         priority,
         build_only: node.flag_of("build_only").unwrap_or(false),
         image_key,
+        signed_index: node.flag_of("signed_index"),
     };
     Ok(Resolved { repository, pins: pinned.into_iter().map(|PinnedKey { pin, .. }| pin).collect() })
 }

@@ -69,6 +69,7 @@ pub static RECIPE: &[Field] = &[
     field("repository", REPOSITORIES),
     field("mirror", Kind::Table(MIRROR)),
     field("packages", Kind::Table(PACKAGES)),
+    field("rpm", Kind::Table(RPM)),
     field("system", Kind::Table(SYSTEM)),
     field("user", USERS),
     field("file", FILES),
@@ -77,10 +78,10 @@ pub static RECIPE: &[Field] = &[
     field("check", Kind::Table(SKIP)),
     field("image", Kind::Table(IMAGE)),
     field("variant", Kind::Named(OVERLAY)),
-    field("on", Kind::Named(OVERLAY)),
+    field("on", Kind::Named(ON)),
 ];
 
-/// The keys of `[variant.NAME]` and `[on.RELEASE]`, which are merged over the rest when chosen.
+/// The keys of `[variant.NAME]`, which are merged over the rest when it is chosen.
 pub static OVERLAY: &[Field] = &[
     field("description", Kind::Text),
     field("archs", Kind::Whole),
@@ -89,6 +90,7 @@ pub static OVERLAY: &[Field] = &[
     field("repository", REPOSITORIES),
     field("mirror", Kind::Table(MIRROR)),
     field("packages", Kind::Table(PACKAGES)),
+    field("rpm", Kind::Table(RPM)),
     field("system", Kind::Table(SYSTEM)),
     field("user", USERS),
     field("file", FILES),
@@ -96,6 +98,26 @@ pub static OVERLAY: &[Field] = &[
     field("clean", Kind::Table(SKIP)),
     field("check", Kind::Table(SKIP)),
     field("image", Kind::Table(IMAGE)),
+];
+
+/// The keys of `[on.RELEASE]`, which are merged over the rest when it is chosen: those of a variant, and variants.
+static ON: &[Field] = &[
+    field("description", Kind::Text),
+    field("archs", Kind::Whole),
+    field("check_valid_until", Kind::Flag),
+    field("snapshot", Kind::Text),
+    field("repository", REPOSITORIES),
+    field("mirror", Kind::Table(MIRROR)),
+    field("packages", Kind::Table(PACKAGES)),
+    field("rpm", Kind::Table(RPM)),
+    field("system", Kind::Table(SYSTEM)),
+    field("user", USERS),
+    field("file", FILES),
+    field("script", SCRIPTS),
+    field("clean", Kind::Table(SKIP)),
+    field("check", Kind::Table(SKIP)),
+    field("image", Kind::Table(IMAGE)),
+    field("variant", Kind::Named(OVERLAY)),
 ];
 
 const REPOSITORIES: Kind = Kind::Entries { by: Some("name"), whole: false, fields: REPOSITORY };
@@ -119,6 +141,7 @@ static REPOSITORY: &[Field] = &[
     field("priority", Kind::Priority),
     field("build_only", Kind::Flag),
     field("image_key", Kind::Text),
+    field("signed_index", Kind::Flag),
 ];
 
 /// The keys of a key that is downloaded.
@@ -132,6 +155,17 @@ static PACKAGES: &[Field] = &[
     field("recommends", Kind::Flag),
     field("priorities", Kind::List),
     field("files", Kind::List),
+    field("key", Kind::Keys),
+    field("trusted", Kind::Flag),
+    field("scriptlet_errors", Kind::Text),
+];
+
+static RPM: &[Field] = &[
+    field("dbpath", Kind::Text),
+    field("module_platform_id", Kind::Text),
+    field("releasever", Kind::Text),
+    field("rebuild_database", Kind::Flag),
+    field("language_packs", Kind::Flag),
 ];
 
 static SYSTEM: &[Field] = &[field("timezone", Kind::Text), field("locale", Kind::Text), field("docs", Kind::Flag)];

@@ -36,7 +36,8 @@ pub enum Which {
 
 /// Names of the built-in recipes, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    FILES.iter().filter_map(|(path, _)| path.strip_suffix(".toml"))
+    // In folders are those that the program uses itself.
+    FILES.iter().filter_map(|(path, _)| path.strip_suffix(".toml")).filter(|name| !name.contains('/'))
 }
 
 /// The text of a built-in recipe.

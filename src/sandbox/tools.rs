@@ -28,7 +28,7 @@ pub const PROGRAMS: [&str; 9] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32
 
 /// What programs need of `/etc`: the dynamic loader's settings, ld.so(8), and the links of alternatives. `ld.so.preload`
 /// is left out: what a host loads into its programs is its own.
-const SETTINGS: [&str; 4] = ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives"];
+pub const SETTINGS: [&str; 4] = ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives"];
 
 /// What is made of `/etc`: the one account there is, and no name service but files.
 const FILES: [(&str, &str); 4] = [

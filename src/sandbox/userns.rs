@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::CloneFlags;
@@ -19,10 +19,17 @@ const IDS: u64 = 65_536;
 
 /// Whether [`enter`] made a user namespace.
 static ENTERED: AtomicBool = AtomicBool::new(false);
+/// The user outside of it.
+static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this program runs in a user namespace that it made itself.
 pub fn entered() -> bool {
     ENTERED.load(Ordering::Relaxed)
+}
+
+/// The user that this program runs for, as the host knows it.
+pub fn owner() -> u32 {
+    if entered() { OWNER.load(Ordering::Relaxed) } else { Uid::effective().as_raw() }
 }
 
 /// Makes this process root in a user namespace of its own, if it is not root already. Must be called while the
@@ -89,6 +96,7 @@ pub fn enter() -> Result<()> {
     }
     nix::unistd::setresgid(0.into(), 0.into(), 0.into()).context("becoming root's group in the user namespace")?;
     nix::unistd::setresuid(0.into(), 0.into(), 0.into()).context("becoming root in the user namespace")?;
+    OWNER.store(uid.as_raw(), Ordering::Relaxed);
     ENTERED.store(true, Ordering::Relaxed);
     Ok(())
 }

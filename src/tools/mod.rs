@@ -1,5 +1,5 @@
 //! Programs that work on a tree from beside it and that mkbase leaves to others (dnf, rpm, debootstrap): those of the
-//! host, or those of a tree of tools.
+//! host, or those of a tree of tools that mkbase makes itself and keeps in its cache.
 //!
 //! Either way they run in the sandbox of [`crate::sandbox::tools`], and see the same at the same paths: the tree at
 //! [`TARGET`] with its own `/proc`, `/sys` and `/dev`, what was bound below [`FOLDER`], an empty [`HOME`], and nothing of
@@ -7,11 +7,20 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Result, bail};
 
 pub use crate::sandbox::tools::{FOLDER, HOME, TARGET};
 
+use crate::context::Context;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
+use shelf::Tree;
+
+mod host;
+mod make;
+pub mod shelf;
 
 /// Where programs come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,5 +47,65 @@ impl Tools {
             Tools::Host => Path::new("/"),
             Tools::Tree(path) => path,
         }
+    }
+}
+
+/// Which of the two is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Choice {
+    /// The host's where they serve, else those of the tools tree
+    #[default]
+    Auto,
+    /// The host's
+    Host,
+    /// Those of the tools tree, which mkbase makes and keeps in its cache
+    Tree,
+}
+
+/// How programs are to be come by.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// From where.
+    pub choice: Choice,
+    /// Make the tools tree anew, with the newest packages.
+    pub refresh: bool,
+    /// Mirrors to make the tools tree from: name of a repository of its recipe, address. May hold credentials.
+    pub mirrors: Vec<(String, String)>,
+}
+
+/// The programs of one build. What was found or made once is not looked for again.
+#[derive(Debug, Default)]
+pub struct Toolbox {
+    wanted: Wanted,
+    /// The tree; its being held keeps it from being removed.
+    tree: Mutex<Option<Tree>>,
+}
+
+impl Toolbox {
+    /// With nothing in it yet.
+    pub fn new(wanted: Wanted) -> Toolbox {
+        Toolbox { wanted, tree: Mutex::default() }
+    }
+
+    /// dnf 4 and rpm: the host's if they serve, else the tools tree, which may have to be made first.
+    pub fn dnf(&self, context: &Context) -> Result<Tools> {
+        self.get(context, || host::lacks_dnf(context))
+    }
+
+    /// The host, unless something is amiss with its programs, which `amiss` says, or the tools tree is wanted.
+    fn get(&self, context: &Context, amiss: impl FnOnce() -> Result<Option<String>>) -> Result<Tools> {
+        if self.wanted.choice != Choice::Tree {
+            match (amiss()?, self.wanted.choice) {
+                (None, _) => return Ok(Tools::Host),
+                (Some(why), Choice::Host) => bail!("{why}; use --tools tree"),
+                (Some(why), _) => context.ui.detail(format_args!("not with the host's programs: {why}")),
+            }
+        }
+        let mut tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        let tree = match &mut *tree {
+            Some(tree) => tree,
+            none => none.insert(make::get(context, &self.wanted)?),
+        };
+        Ok(Tools::Tree(tree.root()))
     }
 }

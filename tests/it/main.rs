@@ -3,8 +3,12 @@
 //! `scripts/test` runs them with everything they need. Alone, `cargo test --release --test it` does too; what the
 //! host lacks is skipped by name.
 
+// The maker of Alpine packages is that of the unit tests, and takes its hashes from here.
+use mkbase::hash;
+
 mod util;
 
+mod apk_install;
 mod arch;
 mod archive;
 mod badinput;
@@ -17,6 +21,7 @@ mod kill;
 mod lock;
 mod oracle;
 mod reproducible;
+mod rpm;
 mod sources;
 mod ssh;
 mod users;

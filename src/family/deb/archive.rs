@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::control::Paragraph;
-use super::members::{Kind, Member, Members};
 use crate::codec::Codec;
+use crate::family::members::{Bounded, Kind, Member, Members, Paths};
 
 /// The maintainer scripts, lists and templates of one package are never larger than this; the largest in Debian have
 /// a few megabytes of checksums.
 const CONTROL_LIMIT: u64 = 128 << 20;
 /// Data may always be this large, whatever the package says.
 const DATA_FLOOR: u64 = 64 << 20;
+
+const TOO_LARGE: &str = "it unpacks to far more than its Installed-Size and its own size can explain";
 
 /// As much compressed data is read at once.
 const DATA_BUFFER: usize = 128 << 10;
@@ -135,7 +137,7 @@ impl Deb {
         file.seek(SeekFrom::Start(self.data_start)).with_context(context)?;
         let mut data = BufReader::with_capacity(DATA_BUFFER, file).take(self.data_size);
         let stream = decompress(self.data_member.trim_start_matches("data.tar"), &mut data).with_context(context)?;
-        let mut members = Members::new(Bounded { inner: stream, left: limit });
+        let mut members = Members::new(Bounded::new(stream, limit, TOO_LARGE), Paths::Lenient);
         while let Some((member, mut content)) = members.next().with_context(context)? {
             each(member, &mut content)?;
         }
@@ -143,26 +145,10 @@ impl Deb {
     }
 }
 
-/// A stream that fails at its limit instead of ending, so that a bomb is not taken for a short archive.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
-            std::io::Error::other("it unpacks to far more than its Installed-Size and its own size can explain")
-        })?;
-        Ok(n)
-    }
-}
-
 fn read_control(stream: impl Read) -> Result<Control> {
     let mut files = Vec::new();
     let mut fields = None;
-    let mut members = Members::new(stream);
+    let mut members = Members::new(stream, Paths::Lenient);
     while let Some((member, mut content)) = members.next()? {
         let Some(name) = member.path.to_str().filter(|n| !n.contains('/')) else {
             bail!("a control file has the name {:?}", member.path);

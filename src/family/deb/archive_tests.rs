@@ -6,7 +6,7 @@ use tar::EntryType;
 
 use super::archive::Deb;
 use super::deb_maker::{Entry, ar, deb, gzip, tar};
-use super::members::Kind;
+use crate::family::members::Kind;
 
 fn control() -> Vec<u8> {
     tar(&[Entry::dir("./"), Entry::file("./control", "Package: a\nVersion: 1\nArchitecture: all\n")])
@@ -92,7 +92,7 @@ fn broken_packages_are_refused() {
     }
 }
 
-fn read(data: &[Entry]) -> (Vec<super::members::Member>, String) {
+fn read(data: &[Entry]) -> (Vec<crate::family::members::Member>, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = deb(dir.path(), "Package: a\n", &[], data);
     let mut members = Vec::new();

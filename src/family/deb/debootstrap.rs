@@ -16,6 +16,7 @@ use super::order::Graph;
 use crate::command;
 use crate::context::Context;
 use crate::family::Fetched;
+use crate::family::host_tool::PREPARE;
 use crate::hash::sha256;
 use crate::lock::Role;
 use crate::plan::Plan;
@@ -32,24 +33,6 @@ const DEBIAN_SCRIPT: &str = "sid";
 const UBUNTU_SCRIPT: &str = "gutsy";
 /// Packages that debootstrap's scripts add by themselves, depending on the suite, whether they exist or not.
 const ADDED: [&str; 2] = ["apt", "usr-is-merged"];
-
-/// Runs in namespaces of its own, on the host's file system, before debootstrap. `/dev` of the target is private and
-/// has everything debootstrap would make with mknod(2), which only real root may; so nothing of it is left in the tree
-/// either. With `container=lxc` debootstrap does not insist on making devices itself.
-const PREPARE: &str = r#"set -e
-target=$1
-shift
-mount -t tmpfs -o mode=755 tmpfs "$target/dev"
-for device in null zero full random urandom tty; do
-    : > "$target/dev/$device"
-    mount --bind "/dev/$device" "$target/dev/$device"
-done
-mkdir "$target/dev/pts" "$target/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=0666 devpts "$target/dev/pts"
-ln -s pts/ptmx "$target/dev/ptmx"
-: > "$target/dev/console"
-exec "$@"
-"#;
 
 /// Makes an installed tree of the packages in the empty root with the host's debootstrap.
 pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
@@ -113,6 +96,7 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
         .arg(root.path())
         .arg(&debootstrap)
         .args(&arguments)
+        // Then debootstrap does not insist on making devices itself.
         .env("container", "lxc");
     context.ui.detail(format_args!("$ {} {}", debootstrap.display(), arguments.join(" ")));
     let output = sandbox.output().context("running debootstrap")?;

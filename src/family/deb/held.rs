@@ -2,39 +2,32 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::explain::Impossible;
 use super::pool::{Pool, Source};
 use super::relation;
 use super::repository::Contents;
 use super::version;
-use crate::lock::Previous;
-use crate::plan::Plan;
+use crate::family::dates;
+use crate::lock::{LockedRepository, Previous};
+use crate::plan::{Plan, Repository};
 
 /// Refuses a repository whose index is older than the one in the lock: somebody may be keeping updates away.
 pub fn refuse_rollback(plan: &Plan, contents: &[Contents], previous: &Previous) -> Result<()> {
-    for (repository, contents) in plan.repositories.iter().zip(contents) {
-        let known = previous.lock.repositories.iter().find(|locked| {
-            (&locked.name, &locked.url, &locked.suite) == (&repository.name, &repository.url, &repository.suite)
-        });
-        let Some(known) = known.filter(|known| contents.date < known.date) else { continue };
-        if !previous.allow_rollback {
-            bail!(
-                "the index of the repository '{}' is of {}, and the lock has seen one of {}: the mirror is behind, or \
-                 somebody keeps updates away; use another mirror, or take it with --allow-rollback",
-                repository.name,
-                date(contents.date),
-                date(known.date)
-            );
-        }
-    }
-    Ok(())
+    let found: Vec<_> = plan.repositories.iter().zip(contents).map(|(r, contents)| locked(r, contents)).collect();
+    dates::refuse_rollback(&found, previous)
 }
 
-/// A time in seconds since 1970, for people.
-fn date(time: i64) -> String {
-    jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
+/// The repository's line of the lock.
+pub fn locked(repository: &Repository, contents: &Contents) -> LockedRepository {
+    LockedRepository {
+        name: repository.name.clone(),
+        url: repository.url.clone(),
+        suite: repository.suite.clone(),
+        date: contents.date,
+        index: contents.sha256.clone(),
+    }
 }
 
 /// Decides with as many of the held versions as possible: first with all that the repositories still have; where
@@ -107,7 +100,7 @@ mod tests {
     use super::super::pool::testing::source;
     use super::super::solve::solve;
     use super::*;
-    use crate::lock::{Lock, LockedRepository, testing};
+    use crate::lock::{Lock, testing};
     use crate::recipe::Overrides;
 
     fn previous(held: &[(&str, &str)]) -> Previous {

@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::control::Paragraph;
 use super::database::ADMIN;
+use crate::family::links::Links;
 use crate::family::{Installed, Owners};
-use crate::root::{Kind, Root, kind};
-
-/// As the kernel: a path goes through so many links at most, path_resolution(7).
-const LINK_LIMIT: usize = 40;
+use crate::root::Root;
 
 /// The packages that the image's database has, sorted. Removed ones of which only configuration is left do not count.
 pub fn installed(root: &Root) -> Result<Vec<Installed>> {
@@ -39,6 +37,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
             source_version: source_version.to_string(),
             installed_size: get("Installed-Size").parse::<u64>().unwrap_or(0).saturating_mul(1024),
             licence_files: if root.exists(&copyright) { vec![copyright] } else { Vec::new() },
+            licence: String::new(),
         });
     }
     packages.sort();
@@ -48,7 +47,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
 /// Which package owns which path: the first by name, where several share a folder.
 pub fn owners(root: &Root) -> Result<Owners> {
     let mut owners = Owners::default();
-    let mut links = Links { root, resolved: HashMap::new() };
+    let mut links = Links::new(root);
     let diversions = diversions(root)?;
     let mut conffiles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for paragraph in status(root)? {
@@ -102,45 +101,6 @@ fn diversions(root: &Root) -> Result<HashMap<PathBuf, (PathBuf, String)>> {
     let text = root.read_text_if_there(format!("{ADMIN}/diversions"))?.unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     Ok(lines.chunks_exact(3).map(|d| (d[0].into(), (d[1].into(), d[2].to_string()))).collect())
-}
-
-/// Follows links in the folders of a path, inside the root.
-struct Links<'r> {
-    root: &'r Root,
-    resolved: HashMap<PathBuf, PathBuf>,
-}
-
-impl Links<'_> {
-    /// The path below the root, with every link but the last component followed.
-    fn follow_parents(&mut self, path: &Path) -> Result<PathBuf> {
-        let path = path.strip_prefix("/").unwrap_or(path);
-        let Some(name) = path.file_name() else { return Ok(PathBuf::new()) };
-        Ok(self.resolve(path.parent().unwrap_or(Path::new("")), 0)?.join(name))
-    }
-
-    fn resolve(&mut self, dir: &Path, links: usize) -> Result<PathBuf> {
-        if let Some(known) = self.resolved.get(dir) {
-            return Ok(known.clone());
-        }
-        let Some(name) = dir.file_name() else { return Ok(PathBuf::new()) };
-        let parent = self.resolve(dir.parent().unwrap_or(Path::new("")), links)?;
-        let mut path = parent.join(name);
-        if links < LINK_LIMIT && self.root.lstat(&path)?.is_some_and(|s| kind(&s) == Kind::Link) {
-            let target = self.root.read_link(&path)?;
-            path = if target.is_absolute() { PathBuf::new() } else { parent };
-            for component in target.components() {
-                match component {
-                    Component::Normal(name) => path = self.resolve(&path.join(name), links + 1)?,
-                    Component::ParentDir => {
-                        path.pop();
-                    }
-                    Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-                }
-            }
-        }
-        self.resolved.insert(dir.to_owned(), path.clone());
-        Ok(path)
-    }
 }
 
 #[cfg(test)]

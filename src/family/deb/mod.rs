@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::check::Check;
 use crate::clean::Step;
 use crate::context::Context;
-use crate::family::{Engine, Family, Fetched, Installed, Owners};
+use crate::family::{Family, Fetched, Installed, Owners};
 use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::root::Root;
@@ -32,7 +32,6 @@ mod index;
 mod installed;
 mod leftovers;
 mod locale;
-mod members;
 mod mentions;
 mod native;
 mod order;
@@ -53,6 +52,15 @@ mod unpack;
 mod unpack_tests;
 mod version;
 mod wanted;
+
+/// What installs the packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// mkbase itself.
+    Native,
+    /// debootstrap.
+    Debootstrap,
+}
 
 /// The deb family.
 #[derive(Debug, Clone, Copy)]

@@ -18,7 +18,7 @@ use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat
 
 use super::claims::{Claims, DirMeta, Verdict, Wanted};
 use super::folders::{Folders, MERGED, is_merged, open_folder};
-use super::members::{Kind, Member};
+use crate::family::members::{Kind, Member};
 use crate::root::Root;
 
 /// A hard link that waits until its target is there.

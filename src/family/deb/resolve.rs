@@ -20,6 +20,7 @@ use super::wanted::{self, Request};
 use crate::context::Context;
 use crate::customise::locale::LocaleName;
 use crate::error::usage;
+use crate::family::dates;
 use crate::hash::sha256_of;
 use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
 use crate::plan::Plan;
@@ -97,17 +98,11 @@ fn decide_pinned(
         arch: plan.arch.deb.to_owned(),
         variant: plan.variant.clone(),
         recipe: plan.digest.clone(),
-        epoch: epoch(plan, repositories)?,
+        epoch: dates::epoch(plan, repositories)?,
         repositories: repositories.to_vec(),
         packages,
     };
     Ok((lock, selection.unknown))
-}
-
-/// The newest date of the repositories, if the environment says nothing else.
-fn epoch(plan: &Plan, repositories: &[LockedRepository]) -> Result<i64> {
-    let newest = repositories.iter().map(|repository| repository.date).max().filter(|date| *date > 0);
-    plan.epoch.or(newest).context("no repository has a Date, so the image's files have none: set SOURCE_DATE_EPOCH")
 }
 
 fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Vec<LockedRepository>, Vec<Source>) {
@@ -115,13 +110,7 @@ fn take_apart(plan: &Plan, contents: Vec<Contents>, files: Option<Index>) -> (Ve
     let mut sources: Vec<Source> =
         files.into_iter().map(|index| Source { repository: None, names: Vec::new(), priority: 0, index }).collect();
     for (place, (repository, contents)) in plan.repositories.iter().zip(contents).enumerate() {
-        repositories.push(LockedRepository {
-            name: repository.name.clone(),
-            url: repository.url.clone(),
-            suite: repository.suite.clone(),
-            date: contents.date,
-            index: contents.sha256,
-        });
+        repositories.push(held::locked(repository, &contents));
         let mut names = contents.names;
         names.extend([repository.suite.clone(), repository.name.clone()]);
         sources.extend(contents.indexes.into_iter().map(|index| Source {

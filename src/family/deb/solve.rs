@@ -4,8 +4,7 @@
 //! satisfies is passed; else the first alternative that can be installed is taken. That order is kept here, on top of
 //! a solver that finds every solution there is: where apt's greedy way fails, the search goes on.
 //!
-//! The resolvo crate was considered: it searches over versions, of which apt only ever allows one, it decides in an
-//! order of its own, which gives other answers than apt's, and brings a dozen crates.
+//! `docs/solver.md` tells how that is tested, where the answers differ, and why there is no solver from elsewhere in it.
 
 use std::collections::HashMap;
 

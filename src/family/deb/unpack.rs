@@ -9,8 +9,8 @@ use md5::{Digest as _, Md5};
 
 use super::archive::{Control, Deb};
 use super::claims::{Claimant, Claims, Conflict};
-use super::members::Kind;
 use super::place::{Placer, listed, set_directories};
+use crate::family::members::Kind;
 use crate::hash::hex;
 use crate::interrupt;
 use crate::parallel::parallel;

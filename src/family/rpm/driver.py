@@ -21,6 +21,10 @@ import dnf.yum.rpmtrans
 import hawkey
 import libdnf.transaction
 
+# What environments are asked for with, as in kickstart files; dnf 4 itself takes their names for those of groups.
+ENVIRONMENT = "@^"
+# Where the macros of the job are.
+HOME = os.environ["HOME"]
 REASONS = {
     libdnf.transaction.TransactionItemReason_DEPENDENCY: "dependency",
     libdnf.transaction.TransactionItemReason_WEAK_DEPENDENCY: "dependency",
@@ -47,7 +51,8 @@ def make_base(job):
     conf.plugins = False
     conf.arch = job["arch"]
     conf.ignorearch = job["foreign"]
-    conf.module_platform_id = job["module_platform_id"]
+    if job["module_platform_id"]:
+        conf.module_platform_id = job["module_platform_id"]
     conf.best = True
     conf.obsoletes = True
     conf.install_weak_deps = job["weak"]
@@ -110,7 +115,13 @@ def solve(job, held):
     files = base.add_remote_rpms([f["path"] for f in job["files"]])
     kept = hold(base, held)
     unknown = [s for s in job["exclude"] if not known(base, s)]
-    base.install_specs(job["include"], exclude=[])
+    environments = [s for s in job["include"] if s.startswith(ENVIRONMENT)]
+    base.install_specs([s for s in job["include"] if s not in environments], exclude=[])
+    for spec in environments:
+        environment = base.comps.environment_by_pattern(spec[len(ENVIRONMENT):])
+        if environment is None:
+            raise dnf.exceptions.MarkingErrors(no_match_group_specs=[spec])
+        base.environment_install(environment.id, base.conf.group_package_types)
     for package in files:
         base.package_install(package)
     return base, kept, unknown
@@ -122,18 +133,30 @@ def known(base, spec):
     return bool(subject.get_best_query(base.sack, with_provides=False, with_filenames=False, query=query))
 
 
+def without(held, names):
+    return {name: evr for name, evr in held.items() if name not in names}
+
+
 def resolve(job):
     held = job["held"]
     while True:
-        base, kept, unknown = solve(job, held)
+        try:
+            base, kept, unknown = solve(job, held)
+        except dnf.exceptions.MarkingErrors as error:
+            if not held:
+                raise
+            # A version is asked for, and another one is held.
+            specs = list(error.no_match_pkg_specs) + list(error.error_pkg_specs)
+            free = {name for name in held if any(spec.startswith(name) for spec in specs)} or set(held)
+            held = without(held, free)
+            continue
         try:
             base.resolve()
             break
         except dnf.exceptions.DepsolveError:
             if not kept:
                 raise
-            free = in_the_way(base, kept)
-            held = {name: evr for name, evr in held.items() if name not in free}
+            held = without(held, in_the_way(base, kept))
             base.close()
     packages = []
     for item in base.transaction or []:
@@ -182,6 +205,25 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
         self.failures.append({"message": str(message), "output": self.last})
 
 
+def run(command, purpose):
+    environment = dict(os.environ, HOME=HOME)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        raise Refused("rpm cannot %s: %s" % (purpose, (done.stderr or done.stdout).strip()))
+    return done.stdout
+
+
+def import_keys(job, files):
+    if files:
+        run(["rpmkeys", "--root", job["root"], "--import"] + files, "import the keys")
+
+
+def imported_keys(job):
+    # Also where there are none the exit code is 0: the whole database is asked.
+    names = run(["rpm", "--root", job["root"], "--query", "--all", "gpg-pubkey*"], "list its keys")
+    return set(names.split())
+
+
 def install(job):
     base = make_base(job)
     base.fill_sack(load_system_repo="auto", load_available_repos=False)
@@ -194,11 +236,9 @@ def install(job):
     if chosen != given:
         odd = ", ".join(sorted("-".join(nevra) for nevra in chosen ^ given))
         raise Refused("dnf would not install exactly the packages of the lock, but differ in: " + odd)
-    if job["keys"]:
-        command = ["rpmkeys", "--root", job["root"], "--import"] + job["keys"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Refused("rpm cannot import the keys: " + (done.stderr or done.stdout).strip())
+    import_keys(job, job["keys"])
+    lasting = imported_keys(job)
+    import_keys(job, job["build_keys"])
     if job["gpgcheck"]:
         for package in packages:
             code, message = base.package_signature_check(package)
@@ -211,6 +251,9 @@ def install(job):
     failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]
     # Without it the database keeps its write-ahead file.
     base.close()
+    passing = sorted(imported_keys(job) - lasting)
+    if passing:
+        run(["rpm", "--root", job["root"], "--erase"] + passing, "remove the keys that only the build needs")
     return {"failures": display.failures, "failed": failed, "said": display.said}
 
 

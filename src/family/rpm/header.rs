@@ -46,6 +46,8 @@ pub mod tag {
     pub const ARCH: u32 = 1022;
     /// State of each file: 0 is installed.
     pub const FILE_STATES: u32 = 1029;
+    /// Type and permissions of each file, as of stat(2).
+    pub const FILE_MODES: u32 = 1030;
     /// Flags of each file.
     pub const FILE_FLAGS: u32 = 1037;
     /// File name of the source package.
@@ -70,6 +72,8 @@ pub mod tag {
 #[derive(Debug, Clone)]
 pub struct Header {
     store: Vec<u8>,
+    /// Entries of the index as it stands.
+    index: usize,
     entries: BTreeMap<u32, Entry>,
     repeated: Option<u32>,
 }
@@ -108,7 +112,7 @@ impl Header {
             bail!("a header has {} bytes, and by its lengths {}", body.len(), body_size(count, store));
         }
         let (index, store) = body.split_at(count * ENTRY);
-        let mut header = Header { store: store.to_vec(), entries: BTreeMap::new(), repeated: None };
+        let mut header = Header { store: store.to_vec(), index: count, entries: BTreeMap::new(), repeated: None };
         for entry in index.chunks_exact(ENTRY) {
             let number = |at: usize| u32::from_be_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
             let tag = number(0);
@@ -147,6 +151,11 @@ impl Header {
         let bytes = end.and_then(|end| self.store.get(entry.offset..end));
         let bytes = bytes.with_context(|| format!("the numbers of tag {tag} go beyond the header"))?;
         Ok(bytes.chunks_exact(width).map(|part| part.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))).collect())
+    }
+
+    /// Where in the blob the values of a tag begin.
+    pub fn position(&self, tag: u32) -> Option<usize> {
+        self.entry(tag).map(|entry| 8 + self.index * ENTRY + entry.offset)
     }
 
     /// The first number.
@@ -200,8 +209,6 @@ impl Header {
 
 #[cfg(test)]
 pub(super) mod testing {
-    use super::*;
-
     /// A value of a header that is put together for a test.
     pub enum Value<'a> {
         /// One string.

@@ -18,7 +18,7 @@ use certificate::{Certificate, sound_hash};
 mod armour;
 mod certificate;
 #[cfg(test)]
-mod testkeys;
+pub(crate) mod testkeys;
 #[cfg(test)]
 mod tests;
 

@@ -2,11 +2,13 @@
 
 use sha2::Digest as _;
 
+pub mod alpine;
 pub mod deb;
 pub mod key;
 pub mod lab;
 pub mod mkbase;
 pub mod repo;
+pub mod rpm;
 pub mod server;
 pub mod tls;
 pub mod tree;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::super::archive::Deb;
-use super::super::members::Kind;
+use crate::family::members::Kind;
 
 /// Writes the regular files and folders below `prefix` in `deb` to `to`, which must not exist. Links and devices are
 /// left out, so that nothing written can lead elsewhere. A package without such a folder is an error.

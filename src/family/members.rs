@@ -1,4 +1,5 @@
-//! The members of a tar archive as dpkg-deb writes them (`tar(5)`: ustar with GNU long names), and pax headers.
+//! The members of the tar archives in packages, `tar(5)`: ustar with GNU long names as dpkg-deb writes them, and pax
+//! headers as abuild does.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -47,10 +48,16 @@ pub struct Member {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Name of the owner; empty where it is not given.
+    pub user: Vec<u8>,
+    /// Name of the group; empty where it is not given.
+    pub group: Vec<u8>,
     /// Seconds since 1970.
     pub mtime: i64,
     /// Extended attributes.
     pub xattrs: Vec<(String, Vec<u8>)>,
+    /// SHA-1 of the content, or of a link's target, in hexadecimal, where the archive says it (`APK-TOOLS.checksum.SHA1`).
+    pub sha1: Option<String>,
 }
 
 /// What extension headers say of the member after them.
@@ -62,6 +69,16 @@ struct Extensions {
     gid: Option<u64>,
     mtime: Option<i64>,
     xattrs: Vec<(String, Vec<u8>)>,
+    sha1: Option<String>,
+}
+
+/// How the paths of members are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// As dpkg: leading `./` and slashes do not count.
+    Lenient,
+    /// As apk: a path is below the root as it is written, or the archive is refused.
+    Strict,
 }
 
 /// Reads members one after the other.
@@ -70,6 +87,29 @@ pub struct Members<R: Read> {
     /// Bytes of the current member's content and padding that were not read.
     left: u64,
     count: u64,
+    paths: Paths,
+}
+
+/// A stream that fails at its limit instead of ending, so that a bomb is not taken for a short archive.
+pub struct Bounded<R> {
+    inner: R,
+    left: u64,
+    why: &'static str,
+}
+
+impl<R: Read> Bounded<R> {
+    /// At most `limit` bytes of a stream; `why` is the error for more.
+    pub fn new(inner: R, limit: u64, why: &'static str) -> Bounded<R> {
+        Bounded { inner, left: limit, why }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| std::io::Error::other(self.why))?;
+        Ok(n)
+    }
 }
 
 /// The content of the current member.
@@ -96,8 +136,8 @@ impl<R: Read> Read for Content<'_, R> {
 
 impl<R: Read> Members<R> {
     /// Reads from an uncompressed stream.
-    pub fn new(stream: R) -> Members<R> {
-        Members { stream, left: 0, count: 0 }
+    pub fn new(stream: R, paths: Paths) -> Members<R> {
+        Members { stream, left: 0, count: 0, paths }
     }
 
     /// The next member and its content; `None` at the end of the archive.
@@ -122,7 +162,7 @@ impl<R: Read> Members<R> {
                 // Global records are comments of the archiver (a git commit, for one).
                 EntryType::XGlobalHeader => self.skip()?,
                 kind => {
-                    let member = member(&header, kind, extensions)?;
+                    let member = member(&header, kind, extensions, self.paths)?;
                     let content = if matches!(member.kind, Kind::File) { size } else { 0 };
                     return Ok(Some((member, Content { members: self, size: content })));
                 }
@@ -204,6 +244,7 @@ impl Extensions {
                 "gid" => self.gid = Some(number().and_then(|n| n.try_into().ok()).with_context(broken)?),
                 "mtime" => self.mtime = Some(number().with_context(broken)?),
                 "size" => bail!("a file of 8 GiB or more"),
+                "APK-TOOLS.checksum.SHA1" => self.sha1 = Some(text.into_owned()),
                 key => {
                     if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
                         self.xattrs.push((name.to_string(), value.to_vec()));
@@ -216,9 +257,9 @@ impl Extensions {
     }
 }
 
-fn member(header: &tar::Header, kind: EntryType, extensions: Extensions) -> Result<Member> {
+fn member(header: &tar::Header, kind: EntryType, extensions: Extensions, paths: Paths) -> Result<Member> {
     let raw = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
-    let path = clean_path(&raw).with_context(|| format!("the member {:?}", String::from_utf8_lossy(&raw)))?;
+    let path = clean_path(&raw, paths).with_context(|| format!("the member {:?}", String::from_utf8_lossy(&raw)))?;
     let link =
         || extensions.link.clone().or_else(|| header.link_name_bytes().map(|l| l.into_owned())).unwrap_or_default();
     let device = || -> Result<(u32, u32)> {
@@ -240,7 +281,7 @@ fn member(header: &tar::Header, kind: EntryType, extensions: Extensions) -> Resu
         }
         EntryType::Link => {
             let target = link();
-            let target = clean_path(&target).with_context(|| format!("the hard link {}", path.display()))?;
+            let target = clean_path(&target, paths).with_context(|| format!("the hard link {}", path.display()))?;
             Kind::Hardlink(target)
         }
         EntryType::Fifo => Kind::Fifo,
@@ -264,7 +305,10 @@ fn member(header: &tar::Header, kind: EntryType, extensions: Extensions) -> Resu
             Some(mtime) => mtime,
             None => header.mtime().ok().and_then(|t| i64::try_from(t).ok()).context("a broken time")?,
         },
+        user: header.username_bytes().unwrap_or_default().to_vec(),
+        group: header.groupname_bytes().unwrap_or_default().to_vec(),
         xattrs: extensions.xattrs,
+        sha1: extensions.sha1,
         path,
         kind,
     })
@@ -272,12 +316,21 @@ fn member(header: &tar::Header, kind: EntryType, extensions: Extensions) -> Resu
 
 /// A member's path below the root, as dpkg takes it: leading `./` and slashes and trailing slashes do not count.
 /// Anything that could lead elsewhere is refused.
-fn clean_path(raw: &[u8]) -> Result<PathBuf> {
+fn clean_path(raw: &[u8], paths: Paths) -> Result<PathBuf> {
     if raw.len() > PATH_LIMIT {
         bail!("its path is longer than {PATH_LIMIT} bytes");
     }
     if raw.iter().any(|b| *b == 0 || *b == b'\n') {
-        bail!("its path has a line break or a zero byte in it, which dpkg's database cannot hold");
+        bail!("its path has a line break or a zero byte in it, which the package manager's database cannot hold");
+    }
+    if paths == Paths::Strict {
+        let parts = raw.strip_suffix(b"/").unwrap_or(raw);
+        if parts.split(|b| *b == b'/').any(|part| part.is_empty() || part == b".") {
+            bail!("its path is not written as one below the root: it is absolute, or has an empty part or '.' in it");
+        }
+        if raw.iter().any(u8::is_ascii_control) {
+            bail!("its path has a control character in it");
+        }
     }
     let mut clean = Vec::with_capacity(raw.len());
     for part in raw.split(|b| *b == b'/') {

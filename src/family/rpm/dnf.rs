@@ -1,0 +1,300 @@
+//! Runs dnf: the host's, or that of the tools tree, through a small program in dnf's own language (`driver.py`).
+//!
+//! dnf 4 is what this drives, the dnf of Fedora 22 to 40, of EL 8 to 10 (there `yum` is another name of it) and of
+//! Debian. dnf 5 has another interface; where the host has that one, the tools tree serves.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::usage;
+use crate::plan::Plan;
+use crate::root::Root;
+use crate::sandbox::{Output, TimedOut};
+use crate::tools::{TARGET, Tools};
+
+/// The program.
+const DRIVER: &str = include_str!("driver.py");
+/// Where the folder of a job is for dnf.
+pub const WORK: &str = "/mkbase/dnf";
+/// Where the package files are for dnf.
+pub const PACKAGES: &str = "/mkbase/packages";
+/// What dnf 4 is called.
+const NAMES: [&str; 3] = ["usr/bin/dnf-3", "usr/bin/dnf", "usr/bin/yum"];
+/// How to get it.
+const INSTALL: &str = "install it (apt-get install dnf, dnf install python3-dnf), or build with --tools tree";
+
+/// Settings of rpm that decide on bytes of the image, or reach out of it: each host has its own.
+const MACROS: &[(&str, &str)] = &[
+    ("_db_backend", "sqlite"),
+    ("_keyring", "rpmdb"),
+    ("_excludedocs", "0"),
+    // Where the kernel's file systems are mounted: their owner cannot be set, and for an ordinary user is another one.
+    ("_netsharedpath", "/proc:/sys"),
+    ("_minimize_writes", "0"),
+    ("_flush_io", "0"),
+    ("_pkgverify_level", "digest"),
+    ("_pkgverify_flags", "0x0"),
+    ("_install_script_path", "/sbin:/bin:/usr/sbin:/usr/bin"),
+    ("_tmppath", "/var/tmp"),
+    ("__transaction_audit", "%{nil}"),
+    ("__transaction_dbus_announce", "%{nil}"),
+    ("__transaction_fapolicyd", "%{nil}"),
+    ("__transaction_fsverity", "%{nil}"),
+    ("__transaction_ima", "%{nil}"),
+    ("__transaction_prioreset", "%{nil}"),
+    ("__transaction_selinux", "%{nil}"),
+    ("__transaction_syslog", "%{nil}"),
+    ("__transaction_systemd_inhibit", "%{nil}"),
+    ("__transaction_unshare", "%{nil}"),
+];
+
+/// What dnf is asked; `driver.py` says what becomes of each.
+#[derive(Debug, Serialize)]
+pub struct Job<'a> {
+    /// `resolve` or `install`.
+    pub action: &'a str,
+    /// The installation root.
+    pub root: &'a str,
+    /// A folder for what dnf keeps.
+    pub work: &'a str,
+    /// `$releasever`.
+    pub releasever: &'a str,
+    /// `$arch` and `$basearch`.
+    pub arch: &'a str,
+    /// Programs of the architecture run through an emulator.
+    pub foreign: bool,
+    /// The platform that modules are built for.
+    pub module_platform_id: &'a str,
+    /// Weak dependencies too.
+    pub weak: bool,
+    /// Check signatures of package files once more.
+    pub gpgcheck: bool,
+    /// `tsflags` of dnf.conf(5).
+    pub tsflags: Vec<&'a str>,
+    /// What is wanted: names, `name-version-release`, `@group`, `@^environment`, `@module:stream`.
+    pub include: Vec<&'a str>,
+    /// What must not be chosen.
+    pub exclude: Vec<&'a str>,
+    /// Where packages come from.
+    pub repositories: Vec<JobRepository<'a>>,
+    /// Package files.
+    pub files: Vec<JobFile>,
+    /// Versions to keep, by name.
+    pub held: BTreeMap<&'a str, &'a str>,
+    /// Key files that the image keeps.
+    pub keys: Vec<String>,
+    /// Key files that go again.
+    pub build_keys: Vec<String>,
+}
+
+/// A repository on the local disk.
+#[derive(Debug, Serialize)]
+pub struct JobRepository<'a> {
+    /// Name for dnf.
+    pub id: &'a str,
+    /// Folder, as dnf sees it.
+    pub folder: String,
+    /// Priority of dnf.conf(5).
+    pub priority: Option<i16>,
+}
+
+/// A package file.
+#[derive(Debug, Serialize)]
+pub struct JobFile {
+    /// Its path, as dnf sees it.
+    pub path: String,
+}
+
+/// What every answer begins with.
+#[derive(Debug, Deserialize)]
+struct Failure {
+    error: Option<String>,
+    #[serde(default)]
+    usage: bool,
+}
+
+impl<'a> Job<'a> {
+    /// A job for a plan with nothing in it.
+    pub fn new(action: &'a str, plan: &'a Plan, foreign: bool) -> Job<'a> {
+        Job {
+            action,
+            root: TARGET,
+            work: WORK,
+            releasever: plan.rpm.releasever.as_str(),
+            arch: plan.arch.rpm,
+            foreign,
+            module_platform_id: plan.rpm.module_platform_id.as_str(),
+            weak: plan.packages.recommends,
+            gpgcheck: true,
+            tsflags: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            repositories: Vec::new(),
+            files: Vec::new(),
+            held: BTreeMap::new(),
+            keys: Vec::new(),
+            build_keys: Vec::new(),
+        }
+    }
+}
+
+/// dnf, ready to be asked.
+pub struct Dnf<'a> {
+    context: &'a Context,
+    tools: &'a Tools,
+    /// The Python that it runs with.
+    interpreter: String,
+    /// A folder of this build that it may write to.
+    folder: PathBuf,
+    epoch: Option<i64>,
+}
+
+/// What dnf may read besides its folder: paths of the host, and where it finds them.
+pub type Binds = [(PathBuf, PathBuf)];
+
+impl<'a> Dnf<'a> {
+    /// Gets dnf ready for a plan, with a folder of that name.
+    pub fn new(context: &'a Context, tools: &'a Tools, plan: &Plan, name: &str) -> Result<Dnf<'a>> {
+        let interpreter = interpreter(tools)?;
+        let folder = context.work.path().join(name);
+        let doing = || format!("making {}", folder.display());
+        std::fs::create_dir_all(folder.join("home")).with_context(doing)?;
+        std::fs::write(folder.join("driver.py"), DRIVER).with_context(doing)?;
+        std::fs::write(folder.join("home/.rpmmacros"), macros(plan)).with_context(doing)?;
+        Ok(Dnf { context, tools, interpreter, folder, epoch: plan.epoch })
+    }
+
+    /// The folder it may write to: [`WORK`] for it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Asks dnf, which works on `target`.
+    pub fn ask<T: DeserializeOwned>(&self, job: &Job<'_>, target: &Root, binds: &Binds) -> Result<T> {
+        let (question, answer) = (self.folder.join("job.json"), self.folder.join("answer.json"));
+        let text = serde_json::to_vec(job).context("writing down the job")?;
+        std::fs::write(&question, text).with_context(|| format!("writing {}", question.display()))?;
+        let mut command = self
+            .tools
+            .command(target, &self.interpreter)
+            // Nothing from the environment or from beside the script.
+            .arg("-I")
+            .arg(format!("{WORK}/driver.py"))
+            .arg(format!("{WORK}/job.json"))
+            .arg(format!("{WORK}/answer.json"))
+            .env("HOME", format!("{WORK}/home"))
+            .bind_writable(&self.folder, WORK)
+            .time_limit(self.context.time_limit)
+            .named("dnf");
+        for (host, inside) in binds {
+            command = command.bind(host, inside);
+        }
+        if let Some(epoch) = self.epoch {
+            command = command.epoch(epoch);
+        }
+        let output = command.output().map_err(|error| overdue(error, job.action))?;
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            self.context.ui.detail(line);
+        }
+        read(&answer, &output)
+    }
+}
+
+/// The answer, or why there is none.
+fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
+    let last = || {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+    };
+    if output.code == crate::sandbox::init::NOT_FOUND {
+        bail!("the Python of dnf cannot be run: {}; {INSTALL}", last());
+    }
+    if output.code != 0 {
+        if last().contains("No module named") {
+            bail!("this dnf has no interface of dnf 4 ({}); {INSTALL}", last());
+        }
+        bail!("dnf ended with exit code {}: {}", output.code, last());
+    }
+    let text = std::fs::read(path).with_context(|| format!("reading the answer of dnf, {}", path.display()))?;
+    let Failure { error, usage: is_usage } = serde_json::from_slice(&text).context("reading the answer of dnf")?;
+    if let Some(error) = error {
+        let error = one_line(&error);
+        return Err(if is_usage { usage(error) } else { anyhow::anyhow!(error) });
+    }
+    serde_json::from_slice(&text).context("reading the answer of dnf")
+}
+
+/// dnf writes a list of problems one below the other.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ").replace(":;", ":")
+}
+
+/// Of a run that took too long, which package had its scriptlet running.
+fn overdue(error: anyhow::Error, action: &str) -> anyhow::Error {
+    let Some(timed_out) = error.chain().find_map(|cause| cause.downcast_ref::<TimedOut>()) else { return error };
+    let text = String::from_utf8_lossy(&timed_out.output.stderr).into_owned();
+    let running = text.lines().rev().find_map(|line| line.strip_prefix("running a scriptlet of "));
+    match running.filter(|_| action == "install") {
+        Some(package) => error.context(format!("a scriptlet of {package} did not come to its end")),
+        None => error,
+    }
+}
+
+/// The Python that dnf 4 runs with: what its own program begins with.
+fn interpreter(tools: &Tools) -> Result<String> {
+    let root = Root::open(tools.path())?;
+    for name in NAMES {
+        if !root.exists(name) {
+            continue;
+        }
+        let mut start = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(root.open_file(name)?, 128), &mut start)
+            .with_context(|| format!("reading /{name}"))?;
+        let line = String::from_utf8_lossy(&start).lines().next().unwrap_or_default().to_owned();
+        let program = line.strip_prefix("#!").and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+        if let Some(program) = program.filter(|program| program.contains("python")) {
+            return Ok(program);
+        }
+    }
+    let place = tools.path().display();
+    bail!("there is no dnf 4 in {place}: none of /{} is a Python program; {INSTALL}", NAMES.join(", /"))
+}
+
+/// The settings of rpm for an image.
+fn macros(plan: &Plan) -> String {
+    let locale = plan.system.locale.as_str();
+    let own = [("_dbpath", plan.rpm.dbpath.as_str()), ("_install_langs", locale)];
+    MACROS.iter().chain(&own).map(|(name, value)| format!("%{name} {value}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_dnf_become_one_line() {
+        assert_eq!(one_line("\n Problem: a\n  - b\n\n"), "Problem: a; b");
+        assert_eq!(one_line("Transaction test error:\n  file /x"), "Transaction test error: file /x");
+    }
+
+    #[test]
+    fn the_interpreter_is_the_one_dnf_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("usr/bin")).expect("a folder");
+        let tools = Tools::Tree(folder.path().to_owned());
+        let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).expect("writes");
+        assert!(interpreter(&tools).expect_err("none").to_string().contains("no dnf 4"));
+        write("usr/bin/dnf", b"\x7fELF\x02\x01");
+        assert!(interpreter(&tools).expect_err("dnf 5").to_string().contains("no dnf 4"));
+        write("usr/bin/yum", b"#!/usr/libexec/platform-python -s\n# yum");
+        assert_eq!(interpreter(&tools).expect("yum 4"), "/usr/libexec/platform-python");
+        write("usr/bin/dnf-3", b"#! /usr/bin/python3\n");
+        assert_eq!(interpreter(&tools).expect("dnf 4"), "/usr/bin/python3");
+    }
+}

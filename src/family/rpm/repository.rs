@@ -1,0 +1,121 @@
+//! Reads a repository: its `repomd.xml`, verified where it is signed, and the files whose hashes that gives; and lays
+//! them out as a repository of the local disk for dnf.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Error, Result, bail};
+
+use super::repomd::Repomd;
+use crate::context::Context;
+use crate::error::{Interrupted, Usage, usage};
+use crate::fetch::openpgp::Keyring;
+use crate::fetch::{FetchError, Fetcher, Remote, public_url};
+use crate::hash::sha256;
+use crate::plan::Repository;
+
+/// A `repomd.xml` may be this large, in bytes; the largest known has some ten thousand.
+const MAX_REPOMD: u64 = 4 << 20;
+/// A detached signature may be this large, in bytes.
+const MAX_SIGNATURE: u64 = 1 << 20;
+
+/// A repository whose metadata is on the local disk.
+#[derive(Debug)]
+pub struct Local {
+    /// When it was made, in seconds since 1970.
+    pub date: i64,
+    /// SHA-256 of its `repomd.xml`.
+    pub sha256: String,
+}
+
+/// Fetches the metadata of a repository and lays it out in `folder`, which is made.
+pub fn read(context: &Context, repository: &Repository, folder: &Path) -> Result<Local> {
+    from_mirrors(context, repository, folder).with_context(|| format!("reading the repository '{}'", repository.name))
+}
+
+/// Asks the mirrors in turn until one has everything, and all of it right.
+fn from_mirrors(context: &Context, repository: &Repository, folder: &Path) -> Result<Local> {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut mirrors = repository.build_urls.iter().peekable();
+    while let Some(url) = mirrors.next() {
+        let error = match from_mirror(context, repository, url, folder) {
+            // What the recipe has wrong, every mirror answers alike.
+            Err(error) if !error.is::<Usage>() && !error.is::<Interrupted>() => error,
+            result => return result,
+        };
+        if mirrors.peek().is_none() && reasons.is_empty() {
+            return Err(error);
+        }
+        let reason = format!("{}: {error:#}", public_url(url));
+        if mirrors.peek().is_some() {
+            context.ui.warn(format!("repository '{}': {reason}; going on with the next mirror", repository.name));
+        }
+        reasons.push(reason);
+    }
+    bail!("none of its {} mirrors has it: {}", reasons.len(), reasons.join("; "))
+}
+
+fn from_mirror(context: &Context, repository: &Repository, url: &str, folder: &Path) -> Result<Local> {
+    let base = url.trim_end_matches('/');
+    let bytes = signed_list(&context.fetcher, repository, base)?;
+    let list = Repomd::parse(&String::from_utf8_lossy(&bytes)).context("its repomd.xml")?;
+    let remotes: Vec<Remote> = list
+        .records
+        .iter()
+        .map(|record| Remote {
+            urls: vec![format!("{base}/{}", record.location)],
+            sha256: record.sha256.clone(),
+            size: record.size,
+            name: format!("{} of '{}'", record.kind, repository.name),
+        })
+        .collect();
+    let files = context.fetcher.fetch_all(&remotes, &|_| ())?;
+    lay_out(&list, &files, folder).with_context(|| format!("laying it out in {}", folder.display()))?;
+    Ok(Local { date: list.date, sha256: sha256(&bytes) })
+}
+
+/// The `repomd.xml`, verified.
+///
+/// Most distributions sign their packages only. Where there is a signature of the list too it must be good; where the
+/// recipe says that there is one, it must be there.
+fn signed_list(fetcher: &Fetcher, repository: &Repository, base: &str) -> Result<Vec<u8>> {
+    let list = fetcher.get(&format!("{base}/repodata/repomd.xml"), MAX_REPOMD)?;
+    if repository.trusted || repository.signed_index == Some(false) {
+        return Ok(list);
+    }
+    let signature = match fetcher.get(&format!("{base}/repodata/repomd.xml.asc"), MAX_SIGNATURE) {
+        Ok(signature) => signature,
+        Err(error) if is_not_found(&error) && repository.signed_index.is_none() => return Ok(list),
+        Err(error) => return Err(error.context("its repomd.xml is not signed, and the recipe says that it is")),
+    };
+    keyring(repository)?.verify_detached(&list, &signature).context("verifying repomd.xml against repomd.xml.asc")?;
+    Ok(list)
+}
+
+/// The keys of a repository.
+pub fn keyring(repository: &Repository) -> Result<Keyring> {
+    if repository.keys.is_empty() {
+        return Err(usage(format!(
+            "the repository '{}' has no key to verify it with; give it one with key = \"FILE\"",
+            repository.name
+        )));
+    }
+    Keyring::parse(&repository.keys).map_err(|error| usage(format!("{error:#}")))
+}
+
+fn is_not_found(error: &Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
+}
+
+/// Copies, since the cache is not dnf's to read, and another build may tidy it meanwhile.
+fn lay_out(list: &Repomd, files: &[PathBuf], folder: &Path) -> Result<()> {
+    let repodata = folder.join("repodata");
+    // A mirror before this one may have been left half read.
+    if repodata.exists() {
+        std::fs::remove_dir_all(&repodata)?;
+    }
+    std::fs::create_dir_all(&repodata)?;
+    for (record, file) in list.records.iter().zip(files) {
+        std::fs::copy(file, repodata.join(list.file_name(&record.kind)))?;
+    }
+    Ok(std::fs::write(repodata.join("repomd.xml"), list.to_xml())?)
+}

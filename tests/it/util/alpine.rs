@@ -1,0 +1,135 @@
+//! A small Alpine: the genuine packages that `tests/fixtures/make-apk-repo.sh` rebuilt, in a signed repository served
+//! from the loopback interface, and beside it a repository of a test's own packages.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha1::Digest as _;
+
+use super::mkbase::Place;
+use super::server::{Body, Server};
+
+#[path = "../../../src/family/apk/apk_maker.rs"]
+mod apk_maker;
+
+pub use apk_maker::{Apk, dir, file, gzip, link, member};
+
+/// The architecture of the genuine packages.
+pub const ARCH: &str = "x86_64";
+
+/// The folder that the maker of the repository made, and a real apk in it.
+pub struct Fixture {
+    folder: PathBuf,
+}
+
+impl Fixture {
+    /// `None`, with a note, where a test cannot have it: `MKBASE_TEST_APK` names it.
+    pub fn get(test: &str) -> Option<Fixture> {
+        match std::env::var_os("MKBASE_TEST_APK") {
+            Some(folder) if std::env::consts::ARCH == ARCH => Some(Fixture { folder: folder.into() }),
+            _ => {
+                super::note_skip(&format!("{test}: needs MKBASE_TEST_APK and {ARCH}"));
+                None
+            }
+        }
+    }
+
+    /// The folder with the program `apk`.
+    pub fn bin(&self) -> PathBuf {
+        self.folder.join("host/bin")
+    }
+
+    /// The real apk, on a tree.
+    pub fn apk(&self, root: &Path) -> Command {
+        let mut command = Command::new(self.bin().join("apk"));
+        command.arg("--root").arg(root).arg("--keys-dir").arg(self.folder.join("keys"));
+        command.args(["--arch", ARCH, "--no-cache"]);
+        command
+    }
+
+    /// Name and content of the key that the repository is signed with.
+    pub fn key(&self) -> (String, Vec<u8>) {
+        let mut keys = std::fs::read_dir(self.folder.join("keys")).expect("the keys of the fixture");
+        let path = keys.next().expect("a key").expect("a key").path();
+        (path.file_name().expect("a name").to_string_lossy().into_owned(), std::fs::read(path).expect("a key"))
+    }
+
+    /// The files of a repository.
+    pub fn files(&self, repository: &str) -> Vec<PathBuf> {
+        let folder = self.folder.join(repository).join(ARCH);
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("listing {}: {e}", folder.display()));
+        entries.map(|entry| entry.expect("a file of the fixture").path()).collect()
+    }
+}
+
+/// Served repositories and the recipe that builds from them.
+pub struct Lab {
+    pub fixture: Fixture,
+    pub server: Server,
+}
+
+impl Lab {
+    /// The genuine packages, and these besides, by their names; the latter in a repository without a signature.
+    pub fn new(fixture: Fixture, more: &[(&str, Apk)]) -> Lab {
+        let lab = Lab { fixture, server: Server::new() };
+        for path in lab.fixture.files("main") {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            lab.server.put_body(format!("/main/{ARCH}/{name}"), Body::File(path));
+        }
+        let packages: Vec<(&str, Vec<u8>)> = more.iter().map(|(name, apk)| (*name, apk.bytes(name))).collect();
+        let mut index = String::new();
+        for ((name, apk), (_, bytes)) in more.iter().zip(&packages) {
+            index.push_str(&stanza(name, apk, bytes.len()));
+            lab.server.put(Lab::path(name), bytes.clone());
+        }
+        let text = member("APKINDEX", tar::EntryType::Regular, "", 0o644, index.as_bytes(), &[]);
+        lab.server.put(format!("/extra/{ARCH}/APKINDEX.tar.gz"), gzip(&[text, vec![0; 1024]].concat()));
+        lab
+    }
+
+    /// Where a package of the test's own is served.
+    pub fn path(name: &str) -> String {
+        format!("/extra/{ARCH}/{name}-1.0-r0.apk")
+    }
+
+    /// Writes the recipe and its key, and gives the recipe's path. `more` is TOML at the end of it.
+    pub fn recipe(&self, place: &Place, include: &[&str], more: &str) -> PathBuf {
+        let (key, content) = self.fixture.key();
+        place.write(&key, content);
+        let url = self.server.url();
+        place.write(
+            "lab.toml",
+            format!(
+                "name = \"lab\"\nfamily = \"apk\"\nrelease = \"lab\"\nreleases = [\"lab\"]\n\n[[repository]]\n\
+                 name = \"main\"\nurl = \"{url}/main\"\nkey = \"{key}\"\n\n[[repository]]\nname = \"extra\"\n\
+                 url = \"{url}/extra\"\ntrusted = true\n\n[packages]\ninclude = {include:?}\n\n{more}\n"
+            ),
+        )
+    }
+}
+
+fn stanza(name: &str, apk: &Apk, size: usize) -> String {
+    let control = apk.control_member(name, &apk.data_member());
+    let checksum = mkbase::hash::base64(&sha1::Sha1::digest(control));
+    let depends: Vec<&str> = apk.lines.lines().filter_map(|line| line.strip_prefix("depend = ")).collect();
+    format!(
+        "C:Q1{checksum}\nP:{name}\nV:1.0-r0\nA:noarch\nS:{size}\nI:1\nT:\nU:\nL:\nD:{}\n\n",
+        depends.join(" ")
+    )
+}
+
+/// What `apk` said, when it ended well and warned of nothing.
+#[track_caller]
+pub fn said(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success() && !text.contains("WARNING") && !text.contains("ERROR"), "{text}");
+    text
+}
+
+/// The names in apk's database of installed packages.
+pub fn installed(root: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root.join("lib/apk/db/installed")).expect("apk's database");
+    text.lines().filter_map(|line| line.strip_prefix("P:")).map(str::to_owned).collect()
+}

@@ -1,0 +1,94 @@
+//! Mini Linux, the small RPM distribution of `tests/fixtures/make-rpm-repo.sh`, served from the loopback interface.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+use super::has_program;
+use super::mkbase::{Place, shared_cache};
+use super::server::{Body, Server};
+
+/// What making it takes.
+const PROGRAMS: [&str; 7] = ["apt-get", "dpkg-deb", "rpmbuild", "rpmsign", "createrepo_c", "gpg", "localedef"];
+/// What building with it takes.
+const DNF: &str = "dnf";
+
+/// The distribution and its server.
+pub struct Mini {
+    /// Where it was made.
+    pub folder: PathBuf,
+    /// Serves it.
+    pub server: Server,
+}
+
+/// The distribution, made at first use; or what is missing to make it.
+pub fn mini() -> Result<Mini, String> {
+    let missing: Vec<&str> = PROGRAMS.into_iter().chain([DNF]).filter(|name| !has_program(name)).collect();
+    if !missing.is_empty() {
+        return Err(format!("no {}", missing.join(", ")));
+    }
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(|e| e.into_inner());
+    let folder = MADE.get_or_init(made).clone();
+    let server = Server::new();
+    serve(&server, &folder, "1");
+    serve(&server, &folder, "corp");
+    Ok(Mini { folder, server })
+}
+
+/// `MKBASE_TEST_MINI` names one that was made before; else it is made for this run.
+fn made() -> PathBuf {
+    if let Some(folder) = std::env::var_os("MKBASE_TEST_MINI") {
+        return folder.into();
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mini");
+    let debs = shared_cache().join("mini-debs");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/make-rpm-repo.sh");
+    let made = Command::new(script).arg(&folder).env("DEBS", debs).output().expect("bash runs");
+    assert!(made.status.success(), "make-rpm-repo.sh: {}", String::from_utf8_lossy(&made.stderr));
+    folder
+}
+
+/// Puts every file below `name` of the folder on the server, under its path.
+fn serve(server: &Server, folder: &Path, name: &str) {
+    for entry in std::fs::read_dir(folder.join(name)).expect("a folder of the distribution") {
+        let entry = entry.expect("an entry");
+        let path = format!("{name}/{}", entry.file_name().to_str().expect("text"));
+        if entry.file_type().expect("its type").is_dir() {
+            serve(server, folder, &path);
+        } else {
+            server.put_body(format!("/{path}"), Body::File(entry.path()));
+        }
+    }
+}
+
+impl Mini {
+    /// The recipe in the test's folder, with keys beside it, and with more text at its end.
+    pub fn recipe(&self, place: &Place, more: &str) -> PathBuf {
+        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
+            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
+        }
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mini.toml");
+        let text = std::fs::read_to_string(own).expect("the recipe");
+        place.write("mini.toml", format!("{text}\n{more}"))
+    }
+
+    /// The options that lead to the server.
+    pub fn mirrors(&self) -> Vec<String> {
+        let arch = std::env::consts::ARCH;
+        let mirror = |(name, folder): (&str, &str)| {
+            ["--mirror".to_owned(), format!("{name}={}/1/{folder}/{arch}/os", self.server.url())]
+        };
+        [("baseos", "BaseOS"), ("updates", "updates")].map(mirror).into_iter().flatten().collect()
+    }
+
+    /// The text of a repository with the packages that fail.
+    pub fn broken(&self) -> String {
+        let arch = std::env::consts::ARCH;
+        format!(
+            "[[repository]]\nname = \"broken\"\nurl = \"{}/1/broken/{arch}/os\"\nkey = \"RPM-GPG-KEY-mini-1\"\n",
+            self.server.url()
+        )
+    }
+}
