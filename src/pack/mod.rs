@@ -154,13 +154,7 @@ pub struct Settings<'a> {
 /// compression only. `bar` counts bytes of the tar; its total is set here.
 ///
 /// Writing to `out` fails with the error of the writer and "writing the tarball"; the caller knows where that is.
-pub fn pack(
-    root: &Root,
-    listing: &Listing,
-    settings: Settings<'_>,
-    out: &mut dyn Write,
-    bar: &Bar,
-) -> Result<Packed> {
+pub fn pack(root: &Root, listing: &Listing, settings: Settings<'_>, out: &mut dyn Write, bar: &Bar) -> Result<Packed> {
     bar.total(listing.0.iter().map(tree::Item::tar_size).sum());
     let clock = tree::Clock { epoch: settings.epoch, build_start: settings.build_start };
     stream::run(settings, out, bar, |sink| tree::write(root, &listing.0, clock, sink))
