@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 
 pub use crate::sandbox::tools::{FOLDER, HOME, TARGET};
 
+use crate::command;
 use crate::context::Context;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
@@ -92,12 +93,18 @@ impl Toolbox {
         self.get(context, || host::lacks_dnf(context))
     }
 
+    /// debootstrap: the host's if it has one, else that of the tools tree. `install` tells how to get it.
+    pub fn debootstrap(&self, context: &Context, install: &str) -> Result<Tools> {
+        let amiss = || Ok(command::find("debootstrap", install).err().map(|error| error.to_string()));
+        self.get(context, amiss)
+    }
+
     /// The host, unless something is amiss with its programs, which `amiss` says, or the tools tree is wanted.
     fn get(&self, context: &Context, amiss: impl FnOnce() -> Result<Option<String>>) -> Result<Tools> {
         if self.wanted.choice != Choice::Tree {
             match (amiss()?, self.wanted.choice) {
                 (None, _) => return Ok(Tools::Host),
-                (Some(why), Choice::Host) => bail!("{why}; use --tools tree"),
+                (Some(why), Choice::Host) => bail!("{why}, or use --tools tree"),
                 (Some(why), _) => context.ui.detail(format_args!("not with the host's programs: {why}")),
             }
         }

@@ -24,4 +24,5 @@ mod reproducible;
 mod rpm;
 mod sources;
 mod ssh;
+mod tools;
 mod users;

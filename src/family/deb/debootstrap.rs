@@ -1,5 +1,5 @@
-//! The alternative engine: drives the host's real debootstrap, debootstrap(8), over a throw-away repository that
-//! holds exactly the locked packages.
+//! The alternative engine: drives the real debootstrap, debootstrap(8), of the host or of the tools tree, over a
+//! throw-away repository that holds exactly the locked packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
@@ -13,7 +13,6 @@ use super::database::{ADMIN, Name};
 use super::extended;
 use super::native::open;
 use super::order::Graph;
-use crate::command;
 use crate::context::Context;
 use crate::family::Fetched;
 use crate::family::host_tool::PREPARE;
@@ -22,22 +21,27 @@ use crate::lock::Role;
 use crate::plan::Plan;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
+use crate::tools::{TARGET, Tools};
 
 /// How to get debootstrap.
 const INSTALL: &str =
     "apt-get install debootstrap, dnf install debootstrap, or apk add debootstrap; or use --engine native";
 /// Where debootstrap keeps what it knows of suites.
-const SCRIPTS: &str = "/usr/share/debootstrap/scripts";
+const SCRIPTS: &str = "usr/share/debootstrap/scripts";
+/// Where debootstrap of the tools tree finds the repository.
+const REPOSITORY: &str = "/mkbase/repository";
+/// Where it finds the package files, which the repository links to.
+const PACKAGES: &str = "/mkbase/packages";
 /// Scripts that fit every later suite of a distribution: debootstrap links those of new releases to them.
 const DEBIAN_SCRIPT: &str = "sid";
 const UBUNTU_SCRIPT: &str = "gutsy";
 /// Packages that debootstrap's scripts add by themselves, depending on the suite, whether they exist or not.
 const ADDED: [&str; 2] = ["apt", "usr-is-merged"];
 
-/// Makes an installed tree of the packages in the empty root with the host's debootstrap.
+/// Makes an installed tree of the packages in the empty root with debootstrap.
 pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
     let step = context.ui.step("Bootstrapping");
-    let debootstrap = command::find("debootstrap", INSTALL)?;
+    let tools = context.tools.debootstrap(context, INSTALL)?;
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
     let (debs, names) = open(context.jobs, plan, &packages)?;
     if let Some(foreign) = names.iter().find(|n| n.arch != plan.arch.deb && n.arch != "all") {
@@ -56,14 +60,15 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     }
     let repository = context.work.path().join("debootstrap");
     for path in [&repository, &root.path().to_owned()] {
-        if path.to_string_lossy().contains(char::is_whitespace) {
+        if tools == Tools::Host && path.to_string_lossy().contains(char::is_whitespace) {
             bail!(
                 "debootstrap cannot work in {}: the path has a blank in it; set TMPDIR to another folder",
                 path.display()
             );
         }
     }
-    write_repository(&repository, plan, &Set { packages: &packages, debs: &debs, graph: &graph, required: &required })?;
+    let set = Set { packages: &packages, debs: &debs, graph: &graph, required: &required };
+    write_repository(&repository, plan, &set, tools != Tools::Host)?;
 
     // Where the image is mounted on by PREPARE; debootstrap and base-files leave a folder that is there alone.
     root.create_dir("dev", 0o755)?;
@@ -84,21 +89,35 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
             arguments.push(format!("{option}={}", list.join(",")));
         }
     }
+    let (target, source) = match &tools {
+        Tools::Host => (root.path(), repository.as_path()),
+        Tools::Tree(_) => (Path::new(TARGET), Path::new(REPOSITORY)),
+    };
     arguments.extend([
         plan.release.clone(),
-        root.path().display().to_string(),
-        format!("file:{}", repository.display()),
-        script(Path::new(SCRIPTS), &plan.release, &names)?,
+        target.display().to_string(),
+        format!("file:{}", source.display()),
+        script(&tools.path().join(SCRIPTS), &plan.release, &names)?,
     ]);
     let host = Root::open("/")?;
-    let sandbox = Sandbox::on_host(&host, "/bin/sh")
+    let mut sandbox = match &tools {
+        Tools::Host => Sandbox::on_host(&host, "/bin/sh"),
+        Tools::Tree(tree) => Sandbox::beside(root, tree, true, "/bin/sh").bind(&repository, REPOSITORY),
+    };
+    if tools != Tools::Host {
+        for (i, package) in packages.iter().enumerate() {
+            sandbox = sandbox.bind(&package.file, format!("{PACKAGES}/{i}.deb"));
+        }
+    }
+    let sandbox = sandbox
         .args(["-c", PREPARE, "sh"])
-        .arg(root.path())
-        .arg(&debootstrap)
+        .arg(target)
+        .arg("debootstrap")
         .args(&arguments)
+        .time_limit(context.time_limit)
         // Then debootstrap does not insist on making devices itself.
         .env("container", "lxc");
-    context.ui.detail(format_args!("$ {} {}", debootstrap.display(), arguments.join(" ")));
+    context.ui.detail(format_args!("$ debootstrap {}", arguments.join(" ")));
     let output = sandbox.output().context("running debootstrap")?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     for line in stdout.lines() {
@@ -135,7 +154,7 @@ fn script(folder: &Path, release: &str, names: &[Name]) -> Result<String> {
     let general = if ubuntu { UBUNTU_SCRIPT } else { DEBIAN_SCRIPT };
     if !folder.join(general).exists() {
         bail!(
-            "the debootstrap of this machine knows neither {release} nor {general} ({} has no such file); \
+            "this debootstrap knows neither {release} nor {general} ({} has no such file); \
              install a newer one ({INSTALL})",
             folder.display()
         );
@@ -150,8 +169,8 @@ struct Set<'a> {
     required: &'a BTreeSet<usize>,
 }
 
-/// A repository of one suite and one component, with links to the files of the cache.
-fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>) -> Result<()> {
+/// A repository of one suite and one component, with links to the files of the cache, or where they are `bound`.
+fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>, bound: bool) -> Result<()> {
     let pool = folder.join("pool");
     let suite = folder.join("dists").join(&plan.release);
     let binary = format!("main/binary-{}", plan.arch.deb);
@@ -161,8 +180,11 @@ fn write_repository(folder: &Path, plan: &Plan, set: &Set<'_>) -> Result<()> {
     let mut index = String::new();
     for (i, package) in set.packages.iter().enumerate() {
         let name = format!("pool/{i}.deb");
-        let file =
-            std::path::absolute(&package.file).with_context(|| format!("resolving {}", package.file.display()))?;
+        let file = if bound {
+            PathBuf::from(format!("{PACKAGES}/{i}.deb"))
+        } else {
+            std::path::absolute(&package.file).with_context(|| format!("resolving {}", package.file.display()))?
+        };
         symlink(&file, folder.join(&name)).with_context(|| format!("linking {name} to {}", file.display()))?;
         index.push_str(&stanza(set, i, &name));
         index.push('\n');

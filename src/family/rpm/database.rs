@@ -94,6 +94,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
         let (source, source_version) = source_of(&source).unwrap_or((&name, &evr));
         let size =
             header.number(tag::LONG_SIZE).with_context(place)?.or(header.number(tag::SIZE).with_context(place)?);
+        let licence = header.text(tag::LICENCE).with_context(place)?.unwrap_or_default().into_owned();
         let licences = files(&header).with_context(place)?;
         let mut licence_files: Vec<String> = licences
             .into_iter()
@@ -105,6 +106,7 @@ pub fn installed(root: &Root) -> Result<Vec<Installed>> {
             source: source.to_owned(),
             source_version: source_version.to_owned(),
             installed_size: size.unwrap_or(0),
+            licence,
             licence_files,
             version: evr,
             arch,

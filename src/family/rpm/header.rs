@@ -42,6 +42,8 @@ pub mod tag {
     pub const EPOCH: u32 = 1003;
     /// Size of the files in bytes, 32 bits.
     pub const SIZE: u32 = 1009;
+    /// Its licence, an SPDX expression as a rule.
+    pub const LICENCE: u32 = 1014;
     /// Architecture.
     pub const ARCH: u32 = 1022;
     /// State of each file: 0 is installed.

@@ -1,15 +1,19 @@
 //! Mini Linux, the small RPM distribution of `tests/fixtures/make-rpm-repo.sh`, served from the loopback interface.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
-use super::has_program;
 use super::mkbase::{Place, shared_cache};
 use super::server::{Body, Server};
+use super::{has_program, sha256};
 
 /// What making it takes.
 const PROGRAMS: [&str; 7] = ["apt-get", "dpkg-deb", "rpmbuild", "rpmsign", "createrepo_c", "gpg", "localedef"];
+/// Its maker, and what that reads.
+const SCRIPT: &str = "tests/fixtures/make-rpm-repo.sh";
+const PARTS: &str = "tests/fixtures/rpm";
 /// What building with it takes.
 const DNF: &str = "dnf";
 
@@ -34,19 +38,33 @@ pub fn mini() -> Result<Mini, String> {
     let server = Server::new();
     serve(&server, &folder, "1");
     serve(&server, &folder, "corp");
+    serve(&server, &folder, "standin");
     Ok(Mini { folder, server })
 }
 
-/// `MKBASE_TEST_MINI` names one that was made before; else it is made for this run.
+/// `MKBASE_TEST_MINI` names one that was made before; else one that an earlier run made with the same script serves.
 fn made() -> PathBuf {
     if let Some(folder) = std::env::var_os("MKBASE_TEST_MINI") {
         return folder.into();
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mini");
-    let debs = shared_cache().join("mini-debs");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/make-rpm-repo.sh");
-    let made = Command::new(script).arg(&folder).env("DEBS", debs).output().expect("bash runs");
-    assert!(made.status.success(), "make-rpm-repo.sh: {}", String::from_utf8_lossy(&made.stderr));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let parts = std::fs::read_dir(source.join(PARTS)).expect("the parts of the script");
+    let mut files: Vec<PathBuf> = parts.map(|part| part.expect("a file").path()).chain([source.join(SCRIPT)]).collect();
+    files.sort();
+    let text: Vec<u8> = files.iter().flat_map(|file| std::fs::read(file).expect("a part of the script")).collect();
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = parent.join(format!("mini-{}", &sha256(&text)[..16]));
+    // Two runs at once make it once.
+    let lock = File::create(parent.join("mini.lock")).expect("a lock");
+    lock.lock().expect("a lock");
+    if !folder.exists() {
+        let unfinished = tempfile::tempdir_in(parent).expect("a folder");
+        let debs = shared_cache().join("mini-debs");
+        let made = Command::new(source.join(SCRIPT)).arg(unfinished.path()).env("DEBS", debs).output();
+        let made = made.expect("bash runs");
+        assert!(made.status.success(), "{SCRIPT}: {}", String::from_utf8_lossy(&made.stderr));
+        std::fs::rename(unfinished.keep(), &folder).expect("it is put in place");
+    }
     folder
 }
 
