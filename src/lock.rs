@@ -103,6 +103,10 @@ pub struct LockedPackage {
     pub repository: String,
     /// Path below the repository's URL; for an in-house file its path as the recipe gives it.
     pub path: String,
+    /// What the signed index names it by, where that is no hash of the file (apk: `Q1` and the SHA-1 of the control
+    /// member in base64). The file is held against it once more when it is installed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checksum: String,
     /// What it is for.
     #[serde(default)]
     pub role: Role,

@@ -71,6 +71,8 @@ pub struct Repository {
     pub snapshot: Option<i64>,
     /// Pin priority of all its packages, as in `apt_preferences(5)`; none: what its own index says.
     pub priority: Option<i16>,
+    /// Only packages that are asked for with this tag come from it (apk); empty: all.
+    pub tag: String,
     /// Only used to make the image: it is not written into the image's package manager configuration.
     pub build_only: bool,
     /// `Signed-By` written into the image for it: a path in the image that a package owns. Empty: the keys
@@ -93,7 +95,7 @@ pub struct Key {
 /// The packages asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Packages {
-    /// Names (for deb also `name=version`, `name/release`, `name:arch`).
+    /// Names (for deb also `name=version`, `name/release`, `name:arch`; for apk what `world` may hold).
     pub include: Vec<String>,
     /// Names that must not be installed.
     pub exclude: Vec<String>,
@@ -217,6 +219,7 @@ pub(crate) mod testing {
             check_valid_until: true,
             snapshot: None,
             priority: None,
+            tag: String::new(),
             build_only: false,
             image_key: String::new(),
             signed_index: None,

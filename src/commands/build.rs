@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 
 use super::Session;
 use super::lock::{self, Choice};
@@ -104,8 +105,10 @@ fn repeat(arguments: &BuildArgs) -> Vec<String> {
         let level = compression.level.map(|level| format!(":{level}")).unwrap_or_default();
         say("--compress", format!("{}{level}", compression.codec.name()));
     }
-    if arguments.engine == Some(Engine::Debootstrap) {
-        say("--engine", "debootstrap".into());
+    // What the family does without being asked needs no word.
+    let engine = arguments.engine.filter(|engine| *engine != Engine::Native).and_then(|e| e.to_possible_value());
+    if let Some(engine) = engine {
+        say("--engine", engine.get_name().to_owned());
     }
     words
 }

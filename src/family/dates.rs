@@ -25,8 +25,8 @@ pub fn refuse_rollback(found: &[LockedRepository], previous: &Previous) -> Resul
                 "the index of the repository '{}' is of {}, and the lock has seen one of {}: the mirror is behind, or \
                  somebody keeps updates away; use another mirror, or take it with --allow-rollback",
                 repository.name,
-                date(repository.date),
-                date(known.date)
+                show(repository.date),
+                show(known.date)
             );
         }
     }
@@ -34,6 +34,6 @@ pub fn refuse_rollback(found: &[LockedRepository], previous: &Previous) -> Resul
 }
 
 /// A time in seconds since 1970, for people.
-fn date(time: i64) -> String {
+pub fn show(time: i64) -> String {
     jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
 }

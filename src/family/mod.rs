@@ -21,6 +21,7 @@ pub mod deb;
 mod host_tool;
 pub mod links;
 mod members;
+mod mirrors;
 pub mod rpm;
 
 /// What installs the packages.
@@ -28,28 +29,32 @@ pub mod rpm;
 pub enum Engine {
     /// mkbase itself
     Native,
-    /// The debootstrap of the host
+    /// The debootstrap of the host (deb)
     Debootstrap,
-    /// The dnf of the host or of the tools tree
+    /// The dnf of the host or of the tools tree (rpm)
     Dnf,
+    /// The apk of the host (apk)
+    ApkTools,
 }
 
 /// The family of a recipe, with the engine that was asked for or else its own.
 pub fn of(kind: FamilyKind, engine: Option<Engine>) -> Result<Box<dyn Family>> {
-    match (kind, engine) {
-        (FamilyKind::Deb, None | Some(Engine::Native)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Native })),
-        (FamilyKind::Deb, Some(Engine::Debootstrap)) => Ok(Box::new(deb::Deb { engine: deb::Engine::Debootstrap })),
-        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Ok(Box::new(rpm::Rpm)),
-        (FamilyKind::Apk, _) => {
-            Err(usage("family: this version of mkbase makes images of the deb and rpm families only, not of apk"))
+    Ok(match (kind, engine) {
+        (FamilyKind::Deb, None | Some(Engine::Native)) => Box::new(deb::Deb { engine: deb::Engine::Native }),
+        (FamilyKind::Deb, Some(Engine::Debootstrap)) => Box::new(deb::Deb { engine: deb::Engine::Debootstrap }),
+        (FamilyKind::Rpm, None | Some(Engine::Dnf)) => Box::new(rpm::Rpm),
+        (FamilyKind::Apk, None | Some(Engine::Native)) => Box::new(apk::Apk { engine: apk::Engine::Native }),
+        (FamilyKind::Apk, Some(Engine::ApkTools)) => Box::new(apk::Apk { engine: apk::Engine::ApkTools }),
+        (FamilyKind::Deb, Some(Engine::Dnf | Engine::ApkTools)) => {
+            return Err(usage("--engine: Debian packages are installed by native or debootstrap"));
         }
-        (FamilyKind::Deb, Some(Engine::Dnf)) => {
-            Err(usage("--engine: Debian packages are installed by native or debootstrap, not by dnf"))
+        (FamilyKind::Rpm, Some(Engine::Native | Engine::Debootstrap | Engine::ApkTools)) => {
+            return Err(usage("--engine: RPM packages are installed by dnf; leave the option out"));
         }
-        (FamilyKind::Rpm, Some(Engine::Native | Engine::Debootstrap)) => {
-            Err(usage("--engine: RPM packages are installed by dnf; leave the option out"))
+        (FamilyKind::Apk, Some(Engine::Debootstrap | Engine::Dnf)) => {
+            return Err(usage("--engine: Alpine packages are installed by native or apk-tools"));
         }
-    }
+    })
 }
 
 /// The family of a tree whose recipe is not known, by the package database it holds.
@@ -60,8 +65,11 @@ pub fn of_tree(root: &Root) -> Result<Box<dyn Family>> {
     if rpm::database::find(root).is_some() {
         return of(FamilyKind::Rpm, None);
     }
+    if root.exists(apk::DATABASE) {
+        return of(FamilyKind::Apk, None);
+    }
     let path = root.path().display();
-    Err(usage(format!("{path} holds no database of dpkg or rpm, so it is no tree that mkbase can check")))
+    Err(usage(format!("{path} holds no database of dpkg, rpm or apk, so it is no tree that mkbase can check")))
 }
 
 /// A locked package and its verified file in the cache.

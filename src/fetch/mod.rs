@@ -32,6 +32,8 @@ pub use url::public_url;
 
 /// Downloads wait for the network more than for a core: so many run at once, however few cores there are.
 const MIN_THREADS: usize = 8;
+/// A note in the cache has so many bytes at most.
+const MAX_NOTE: u64 = 1 << 10;
 /// How long a call that ends early waits for its downloads to notice.
 const GRACE: Duration = Duration::from_millis(250);
 /// How often a call looks for an interrupt while nothing arrives.
@@ -135,6 +137,16 @@ impl Fetcher {
     /// The folder of the cache.
     pub fn cache(&self) -> &Path {
         self.shared.store.cache()
+    }
+
+    /// A note that [`Fetcher::note`] left in the cache under this key. Who reads it must be able to tell a damaged one.
+    pub fn noted(&self, key: &str) -> Option<Vec<u8>> {
+        self.shared.store.of_address(key, MAX_NOTE)
+    }
+
+    /// Leaves a short note in the cache.
+    pub fn note(&self, key: &str, note: &[u8]) -> Result<()> {
+        self.shared.store.keep_address(key, note)
     }
 
     /// Whether only the cache and `file:` addresses are read.

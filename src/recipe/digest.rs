@@ -19,11 +19,16 @@ pub fn digest(plan: &Plan, pins: &[Vec<String>], package_pins: &[String]) -> Str
         .iter()
         .zip(pins)
         .map(|(r, pins)| {
-            json!({
+            let mut value = json!({
                 "name": r.name, "url": r.url, "image_url": r.image_url, "suite": r.suite, "components": r.components,
                 "keys": pins, "trusted": r.trusted, "check_valid_until": r.check_valid_until,
                 "priority": r.priority, "build_only": r.build_only, "image_key": r.image_key,
-            })
+            });
+            // Digests of recipes without tags are older than tags.
+            if !r.tag.is_empty() {
+                value["tag"] = json!(r.tag);
+            }
+            value
         })
         .collect();
     let files: Vec<Value> = plan

@@ -8,7 +8,7 @@ use pgp::types::KeyDetails as _;
 
 use super::choose::Choice;
 use super::node::{Node, Value};
-use super::source::{fill, read};
+use super::source::{fill, list, read};
 use super::values::Address;
 
 /// Bytes of a key file at most; whole keyrings of distributions have some ten thousand.
@@ -27,19 +27,24 @@ pub struct PinnedKey {
 /// The keys under `key` of a table, in the order of the recipe. `path` is what messages call that.
 pub fn read_all(node: &Node, path: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
     let Some(value) = node.get("key") else { return Ok(Vec::new()) };
-    match &value.value {
-        Value::List(list) => list.iter().map(|one| read_one(one, path, choice)).collect(),
-        _ => Ok(vec![read_one(value, path, choice)?]),
+    let given = match &value.value {
+        Value::List(list) => list.as_slice(),
+        _ => std::slice::from_ref(value),
+    };
+    let mut keys = Vec::new();
+    for one in given {
+        if one.table().is_some() {
+            keys.push(download(one, path, choice)?);
+            continue;
+        }
+        let given = fill(one, path, &choice.placeholders)?;
+        let files = if given.ends_with('/') { list(one, path, &given)? } else { vec![given] };
+        for file in files {
+            let data = read(one, path, &file, KEY_LIMIT)?;
+            keys.push(PinnedKey { name: file_name(&file), pin: crate::hash::sha256(&data), data });
+        }
     }
-}
-
-fn read_one(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<PinnedKey> {
-    if node.table().is_some() {
-        return download(node, key, choice);
-    }
-    let path = fill(node, key, &choice.placeholders)?;
-    let data = read(node, key, &path, KEY_LIMIT)?;
-    Ok(PinnedKey { name: file_name(&path), pin: crate::hash::sha256(&data), data })
+    Ok(keys)
 }
 
 fn file_name(path: &str) -> String {

@@ -141,6 +141,7 @@ fn one(
         Value::Number(number) => i16::try_from(number).ok(),
         _ => None,
     });
+    let tag = node.get("tag").map(|node| tag(node, &key("tag"), choice)).transpose()?.unwrap_or_default();
     let repository = Repository {
         name: name.to_string(),
         url: source.public,
@@ -153,11 +154,22 @@ fn one(
         check_valid_until,
         snapshot,
         priority,
+        tag,
         build_only: node.flag_of("build_only").unwrap_or(false),
         image_key,
         signed_index: node.flag_of("signed_index"),
     };
     Ok(Resolved { repository, pins: pinned.into_iter().map(|PinnedKey { pin, .. }| pin).collect() })
+}
+
+/// The tag of a repository, which only apk has.
+fn tag(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<String> {
+    let text = node.text().unwrap_or_default();
+    values::name(text).map_err(|error| node.refuse(key, error))?;
+    match choice.family {
+        FamilyKind::Apk => Ok(text.to_string()),
+        _ => Err(node.refuse(key, "only repositories of apk have tags; give it a priority instead")),
+    }
 }
 
 fn address(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Address> {

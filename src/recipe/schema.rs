@@ -139,6 +139,7 @@ static REPOSITORY: &[Field] = &[
     field("check_valid_until", Kind::Flag),
     field("snapshot_url", Kind::Text),
     field("priority", Kind::Priority),
+    field("tag", Kind::Text),
     field("build_only", Kind::Flag),
     field("image_key", Kind::Text),
     field("signed_index", Kind::Flag),

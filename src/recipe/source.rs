@@ -176,6 +176,30 @@ pub fn read(node: &Node, key: &str, path: &str, limit: u64) -> anyhow::Result<Ve
     }
 }
 
+/// The files directly below a folder that a recipe names with `/` at its end, sorted. Names that begin with a dot are
+/// left out. Any fault is a usage error about `node`.
+pub fn list(node: &Node, key: &str, folder: &str) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = match &node.origin.source.base {
+        Base::BuiltIn => {
+            let below = FILES.iter().filter_map(|(path, _)| path.strip_prefix(folder));
+            below.filter(|name| !name.contains('/')).map(str::to_owned).collect()
+        }
+        Base::Folder(base) => {
+            let path = base.join(folder);
+            let fault = |error: &std::io::Error| node.refuse(key, format!("{}: {}", path.display(), describe(error)));
+            let entries = std::fs::read_dir(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let entries = entries.map_err(|error| fault(&error))?;
+            entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        }
+    };
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    if names.is_empty() {
+        return Err(node.refuse(key, format!("the folder {folder} holds no file")));
+    }
+    Ok(names.into_iter().map(|name| format!("{folder}{name}")).collect())
+}
+
 /// The absolute path of a file that a recipe names and that is left where it is.
 pub fn locate(node: &Node, key: &str, path: &str) -> anyhow::Result<PathBuf> {
     let Base::Folder(folder) = &node.origin.source.base else {

@@ -204,11 +204,23 @@ fn every_built_in_recipe_of_the_deb_family_has_suites_and_keys() {
                     Overrides { arch: Some("amd64".into()), variant: Some(variant.clone()), ..Overrides::default() };
                 let plan = load(&format!("{recipe}:{release}"), &overrides, &no_download).expect("it loads");
                 assert_eq!(&plan.variant, variant);
-                assert_eq!(plan.packages.include.iter().any(|p| p == "apt"), variant != "essential");
                 for repository in &plan.repositories {
                     assert!(!repository.keys.is_empty() && !repository.trusted, "{recipe} {}", repository.name);
-                    assert!(!repository.image_key.is_empty());
-                    assert!(repository.suite.starts_with(&release), "{}", repository.suite);
+                }
+                if plan.family == FamilyKind::Deb {
+                    assert_eq!(plan.packages.include.iter().any(|p| p == "apt"), variant != "essential");
+                    for repository in &plan.repositories {
+                        assert!(!repository.image_key.is_empty());
+                        assert!(repository.suite.starts_with(&release), "{}", repository.suite);
+                    }
+                }
+                if plan.family == FamilyKind::Apk {
+                    assert!(!plan.packages.include.is_empty());
+                    let branch = format!("/{}{release}/", if release == "edge" { "" } else { "v" });
+                    assert!(
+                        plan.repositories.iter().all(|r| r.url.contains(&branch) && r.suite.is_empty()),
+                        "{release}"
+                    );
                 }
             }
         }

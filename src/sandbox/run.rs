@@ -34,7 +34,8 @@ impl Drop for Guard {
 
 pub(super) fn run(sandbox: &Sandbox<'_>, shown: &str) -> Result<Output> {
     let spec = Spec {
-        root: sandbox.root.path().to_owned(),
+        // The process works in another folder than this one.
+        root: std::path::absolute(sandbox.root.path()).context("finding the root filesystem")?,
         place: sandbox.place.clone(),
         read_only: sandbox.read_only,
         arguments: sandbox.arguments.clone(),

@@ -72,7 +72,7 @@ fn assert_equal(theirs: &Tree, ours: &Tree) {
 /// All genuine packages but those that cannot be installed.
 fn everything(fixture: &Fixture) -> Vec<String> {
     let mut names = Vec::new();
-    for path in fixture.files("main") {
+    for path in fixture.files() {
         let file = path.file_name().expect("a name").to_string_lossy().into_owned();
         let Some(stem) = file.strip_suffix(".apk") else { continue };
         let name = stem.rsplitn(3, '-').nth(2).expect("a name, a version and a release");
@@ -139,18 +139,14 @@ fn apk_inside_goes_on_from_the_database() {
     if !is_root() {
         skip!("{TEST}: apk changes a system as root only");
     }
-    let updates = fixture.files("updates");
     let lab = Lab::new(fixture, &[]);
-    for path in updates {
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        lab.server.put_body(format!("/updates/x86_64/{name}"), crate::util::server::Body::File(path));
-    }
+    lab.serve("updates");
     let place = Place::new();
     let recipe = lab.recipe(&place, &["alpine-base", "fixture-hello"], "");
     let root = bootstrap(&place, &recipe, &[]);
     let apk = |arguments: &[&str]| said(&lab.fixture.apk(&root).args(arguments).output().expect("apk runs"));
     let nowhere = ["--repositories-file", "/dev/null"];
-    let with = |more: &[&str]| [&nowhere[..], more].concat();
+    let with = |more: &[&'static str]| [&nowhere[..], more].concat();
     assert!(apk(&with(&["info", "-v"])).contains("fixture-hello-1.0-r0\n"));
     assert_eq!(apk(&with(&["audit", "--system"])), "", "nothing differs from its package");
     let updates = format!("{}/updates", lab.server.url());
@@ -276,7 +272,10 @@ fn packages_that_were_changed() {
     for (what, bytes) in [
         ("a changed control member", at(signature + control.len() / 2)),
         ("a changed data member", at(signature + control.len() + data.len() / 2)),
-        ("another control member", [Apk::signature_member(), other.control_member("lab", &data), data.clone()].concat()),
+        (
+            "another control member",
+            [Apk::signature_member(), other.control_member("lab", &data), data.clone()].concat(),
+        ),
         ("other data", [Apk::signature_member(), control.clone(), other.data_member()].concat()),
         ("swapped members", [Apk::signature_member(), data.clone(), control.clone()].concat()),
         ("a file that is cut short", good[..good.len() - 100].to_vec()),

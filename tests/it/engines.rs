@@ -31,6 +31,33 @@ fn debootstrap_makes_the_same_kind_of_image() {
     place.assert_nothing_left(&["other", "native"]);
 }
 
+/// debootstrap itself has no such variant, and fails where nothing comes after the required packages.
+#[test]
+fn debootstrap_makes_an_image_of_the_essential_packages_alone() {
+    if !has_program("debootstrap") {
+        skip!("debootstrap_makes_an_image_of_the_essential_packages_alone: no debootstrap");
+    }
+    let place = Place::new();
+    let essential = ["--variant", "essential"];
+    place.build("debian:trixie", "other", &["--engine", "debootstrap"]).arguments(essential).run().success();
+    place.build("debian:trixie", "native", &[]).arguments(essential).run().success();
+    let [other, native] = ["other", "native"].map(|name| {
+        let tar = tree::unpacked(&place.out(name).join("rootfs.tar"));
+        let text = tree::file_in_tar(&tar, "var/lib/dpkg/status").expect("dpkg's database");
+        (String::from_utf8(text).expect("text"), tree::of_tar_bytes(&tar))
+    });
+    assert!(other.0.contains("Package: dpkg\nEssential: yes\n") && !other.0.contains("Package: apt\n"), "{}", other.0);
+    assert_eq!(other.0, native.0);
+    for path in ["etc/apt", "usr/bin/apt-get", "var/cache/apt", "var/lib/apt"] {
+        assert!(!other.1.contains_key(path), "nothing of apt where there is no apt: {path}");
+    }
+    let only = |one: &tree::Tree, two: &tree::Tree| -> Vec<String> {
+        one.keys().filter(|path| !two.contains_key(*path)).cloned().collect()
+    };
+    assert_eq!((only(&other.1, &native.1), only(&native.1, &other.1)), (Vec::new(), Vec::new()));
+    place.assert_nothing_left(&["other", "native"]);
+}
+
 #[test]
 fn debootstrap_for_an_ordinary_user() {
     let user = if is_root() { test_user() } else { None };

@@ -8,6 +8,7 @@ use mkbase::hash;
 
 mod util;
 
+mod apk;
 mod apk_install;
 mod arch;
 mod archive;

@@ -202,22 +202,27 @@ mod tests {
 
     #[test]
     fn every_fault_is_found() {
-        let cases: [(&str, &dyn Fn(&mut Tree), &str); 7] = [
-            ("apk/files", &|t| drop(t.file("usr/bin/a", "z")), "/usr/bin/a of a is not as the package shipped it"),
-            ("apk/files", &|t| drop(t.root.remove_file("etc/a.conf")), "/etc/a.conf of a is missing"),
-            ("apk/world", &|t| drop(t.file(WORLD, "a\nc\n")), "asks for c, which is not installed"),
-            ("apk/world", &|t| drop(t.root.remove_file(WORLD)), "is missing"),
-            ("apk/database", &|t| drop(t.file(INSTALLED, "P:a\nV:1\nf:s\n\n")), "a is half installed ('s')"),
-            ("ssh/new-keys", &|t| drop(t.file("etc/init.d/sshd", "x")), "makes no host keys"),
-            ("apk/files", &|t| drop(t.link("/x", "usr/bin/a2").root.rename("usr/bin/a2", "usr/bin/a")), "shipped it"),
-        ];
-        for (name, break_it, says_) in cases {
+        // A file and what is written into it (nothing: it is removed), and what the check then says.
+        for (name, path, text, fault) in [
+            ("apk/files", "usr/bin/a", Some("z"), "/usr/bin/a of a is not as the package shipped it"),
+            ("apk/files", "etc/a.conf", None, "/etc/a.conf of a is missing"),
+            ("apk/world", WORLD, Some("a\nc\n"), "asks for c, which is not installed"),
+            ("apk/world", WORLD, None, "is missing"),
+            ("apk/database", INSTALLED, Some("P:a\nV:1\nf:s\n\n"), "a is half installed ('s')"),
+            ("ssh/new-keys", "etc/init.d/sshd", Some("x"), "makes no host keys"),
+        ] {
             let mut tree = tree();
-            break_it(&mut tree);
+            tree.root.remove_file(path).expect("it goes");
+            if let Some(text) = text {
+                tree.file(path, text);
+            }
             let faults = look(find(CHECKS, name), &tree, says(""));
-            assert!(faults.len() == 1 && faults[0].contains(says_), "{name}: {faults:?}");
+            assert!(faults.len() == 1 && faults[0].contains(fault), "{name}: {faults:?}");
         }
         let mut tree = tree();
+        tree.root.remove_file("usr/bin/a").expect("it goes");
+        tree.link("/x", "usr/bin/a");
+        assert_eq!(look(find(CHECKS, "apk/files"), &tree, says("")).len(), 1, "another kind of file");
         tree.file("sbin/apk", "").file("bin/busybox", "").file("bin/sh", "");
         let faults = look(find(CHECKS, "apk/database"), &tree, fails(99, "ERROR: Unable to read database\n"));
         assert!(faults[0].contains("99: ERROR: Unable to read"), "{faults:?}");

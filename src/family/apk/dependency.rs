@@ -144,13 +144,6 @@ impl fmt::Display for Dependency<'_> {
 pub struct Dependencies(String);
 
 impl Dependencies {
-    /// Reads a list of relations.
-    pub fn parse(text: &str) -> Result<Dependencies> {
-        let mut list = Dependencies::default();
-        list.extend(text)?;
-        Ok(list)
-    }
-
     /// Adds the relations of another list.
     pub fn extend(&mut self, text: &str) -> Result<()> {
         for word in words(text) {
@@ -166,11 +159,6 @@ impl Dependencies {
     /// The relations, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Dependency<'_>> {
         words(&self.0).filter_map(|word| Dependency::parse(word).ok())
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -218,7 +206,8 @@ mod tests {
         let tagged = Dependency::parse_tagged("nginx@edge>1").expect("it may have a tag");
         assert_eq!((tagged.name, tagged.tag, tagged.version), ("nginx", Some("edge"), "1"));
         assert_eq!(tagged.to_string(), "nginx@edge>1");
-        let list = Dependencies::parse("a  b>=1\nc~=2").expect("it is a list");
+        let mut list = Dependencies::default();
+        list.extend("a  b>=1\nc~=2").expect("it is a list");
         assert_eq!(list.to_string(), "a b>=1 c~2");
         assert_eq!(list.iter().count(), 3);
     }

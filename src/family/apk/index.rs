@@ -136,7 +136,6 @@ pub mod testing {
     use flate2::write::GzEncoder;
 
     use super::super::signature::testing::Signer;
-    use super::*;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -229,7 +229,7 @@ mod tests {
         for line in ["D:b=x", "D:=", "X:new"] {
             assert!(with(line).expect("the index stays readable").unusable.is_some(), "{line}");
         }
-        assert!(with("i:b=x c").expect("the index stays readable").install_if.is_empty());
+        assert!(with("i:b=x c").expect("the index stays readable").install_if.iter().next().is_none());
         for line in ["P:a/b", "P:../a", "P:.a", "V:1/2", "V:", "A:../x", "S:x", "S:-1", "k:65536", "nothing", "C:"] {
             assert!(with(line).is_err(), "{line}");
         }

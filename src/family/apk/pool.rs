@@ -246,11 +246,6 @@ impl<'a> Pool<'a> {
         self.names.iter().filter(|name| !name.providers.is_empty()).map(|name| name.name)
     }
 
-    /// Finds a name.
-    pub fn find(&self, name: &str) -> Option<NameId> {
-        self.by_name.get(name).copied()
-    }
-
     /// The number of a tag; that of no tag is 0.
     pub fn tag(&self, tag: Option<&str>) -> Option<usize> {
         self.tags.iter().position(|(known, _)| *known == tag)

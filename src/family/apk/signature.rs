@@ -89,6 +89,12 @@ impl Keys {
         Ok(Keys { keys: parsed })
     }
 
+    /// Whether a signature is by the name of one of the keys.
+    pub fn knows(&self, signature: &Signature) -> bool {
+        let name = signature.member.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).map(|(_, name)| name);
+        self.keys.iter().any(|(known, _)| Some(known.as_str()) == name)
+    }
+
     /// Checks that one of the signatures is a right one of the data by one of the keys. Those by other keys do not
     /// matter, a wrong one by a known key does.
     pub fn verify(&self, signatures: &[Signature], data: &[u8]) -> Result<()> {

@@ -58,6 +58,8 @@ pub struct Outcome {
     pub missing: Vec<NameId>,
     /// Packages that cannot be installed.
     pub faults: Vec<(PackageId, Fault)>,
+    /// Whether each package had dropped out.
+    pub dropped: Vec<bool>,
 }
 
 impl Outcome {
@@ -184,6 +186,7 @@ pub fn solve<'a>(pool: &Pool<'a>, wishes: &[Wish<'a>], unusable: impl Fn(Package
         }
     }
     solver.changes(&wishes);
+    solver.outcome.dropped = solver.packages.iter().map(|state| state.seen && !state.selectable).collect();
     solver.outcome
 }
 

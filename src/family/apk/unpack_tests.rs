@@ -453,6 +453,7 @@ fn locked(name: &str) -> LockedPackage {
         sha256: String::new(),
         repository: "main".into(),
         path: String::new(),
+        checksum: String::new(),
         role: crate::lock::Role::Wanted,
     }
 }

@@ -18,6 +18,12 @@ use crate::sandbox::{Output, Sandbox, TimedOut};
 const POLICY: &str = "usr/sbin/policy-rc.d";
 const POLICY_TEXT: &str = "#!/bin/sh\nexit 101\n";
 
+/// Scripts use them where they are. Where systemd is not part of the base system, debootstrap runs the scripts of that
+/// before they are.
+const SYSTEMD_PROGRAMS: [&str; 3] = ["usr/bin/systemctl", "usr/bin/systemd-sysusers", "usr/bin/systemd-tmpfiles"];
+const SYSTEMD_PACKAGES: &str = "systemd";
+const HIDDEN: &str = ".hidden";
+
 /// Programs that can be `awk` until its alternative is set, in the order of preference; debootstrap knows the first.
 const AWKS: [&str; 3] = ["mawk", "gawk", "original-awk"];
 
@@ -57,12 +63,7 @@ pub fn configure(context: &Context, root: &Root, epoch: Option<i64>, packages: &
     stage.link_awk()?;
     root.write(POLICY, POLICY_TEXT, 0o755)?;
     let stubs = Stubs::place(root)?;
-    let mut configured = BTreeSet::new();
-    stage.run_preinsts(&mut configured)?;
-    if !packages.for_dpkg.is_empty() {
-        stage.unpack_with_dpkg()?;
-    }
-    stage.configure_core(&mut configured)?;
+    stage.prepare()?;
     stage.dpkg("configuring the packages", &["--configure", "-a"])?;
     stubs.remove(root)?;
     root.remove_file(POLICY)?;
@@ -99,27 +100,80 @@ impl Stage<'_> {
         }
     }
 
-    /// Runs the preinsts in the order of installation. Before that of a package outside the required set, what it
-    /// pre-depends on is configured, as it would be for apt.
-    fn run_preinsts(&self, configured: &mut BTreeSet<usize>) -> Result<()> {
-        let Packages { names, graph, order, preinsts, .. } = self.packages;
-        let required = graph.closure((0..names.len()).filter(|p| graph.is_required(*p)));
-        let mut batch = Vec::new();
-        // Accounts come with the preinst of base-passwd, and other scripts use them.
-        let first = order.iter().filter(|p| names[**p].name == CORE[0]);
-        let rest = order.iter().filter(|p| names[**p].name != CORE[0]);
-        for package in first.chain(rest).filter(|p| preinsts.contains_key(p)) {
-            if !required.contains(package) {
-                let before = graph.closure(graph.pre_depends(*package).iter().copied());
-                if !before.is_subset(&required) && !before.is_subset(configured) {
-                    self.run_batch(&std::mem::take(&mut batch))?;
-                    self.configure_core(configured)?;
-                    self.configure_set("configuring what others pre-depend on", before, configured)?;
-                }
+    /// Everything but the configuration of what is left in the end.
+    ///
+    /// Accounts get their numbers in the order in which scripts make them. So that they are those of debootstrap and
+    /// apt, the base system is configured before the first script of another package runs, and what a package
+    /// pre-depends on before its own preinst.
+    fn prepare(&self) -> Result<()> {
+        let Packages { names, graph, order, .. } = self.packages;
+        let base = graph.base();
+        let (base_order, others): (Vec<usize>, Vec<usize>) = order.iter().partition(|p| base.contains(p));
+        let required = graph.closure(base_order.iter().copied().filter(|p| graph.is_required(*p)));
+        let mut configured = BTreeSet::new();
+        let systemd = base.iter().any(|p| names[*p].name.starts_with(SYSTEMD_PACKAGES));
+        let mut hidden = Vec::new();
+        for program in SYSTEMD_PROGRAMS {
+            if !systemd && !others.is_empty() && self.root.lstat(program)?.is_some() {
+                self.root.rename(program, format!("{program}{HIDDEN}"))?;
+                hidden.push(program);
             }
-            batch.push(*package);
         }
-        self.run_batch(&batch)
+        self.run_preinsts(base_order.iter().copied(), &required, &mut configured)?;
+        self.unpack_with_dpkg(&base_order)?;
+        self.configure_core(&mut configured)?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        self.configure_some("configuring the base system", &[], &base_order, &mut configured)?;
+        for program in hidden {
+            self.root.rename(format!("{program}{HIDDEN}"), program)?;
+        }
+        self.run_preinsts(others.iter().copied(), &base, &mut configured)?;
+        self.unpack_with_dpkg(&others)
+    }
+
+    /// Runs preinsts in this order. Before that of a package, what it pre-depends on is configured, unless it is in a
+    /// set that counts as good enough.
+    fn run_preinsts(
+        &self,
+        packages: impl Iterator<Item = usize>,
+        granted: &BTreeSet<usize>,
+        configured: &mut BTreeSet<usize>,
+    ) -> Result<()> {
+        let Packages { graph, preinsts, for_dpkg, .. } = self.packages;
+        let mut passed = BTreeSet::new();
+        // Only one of them holds something at a time.
+        let (mut batch, mut waiting) = (Vec::new(), Vec::new());
+        for package in packages {
+            let needs = graph.closure(graph.pre_depends(package).iter().copied());
+            // In a circle of dependencies one comes before what it needs; and some are for dpkg to unpack, later.
+            let missing = |p: &usize| passed.contains(p) && !granted.contains(p) && !configured.contains(p);
+            let mut needs: Vec<usize> = needs.into_iter().filter(|p| missing(p) && !waiting.contains(p)).collect();
+            if !needs.is_empty() {
+                self.run_batch(&std::mem::take(&mut batch))?;
+                waiting.append(&mut needs);
+            }
+            if for_dpkg.iter().any(|(later, _)| *later == package) {
+                continue;
+            }
+            passed.insert(package);
+            if preinsts.contains_key(&package) {
+                self.configure_needed(&std::mem::take(&mut waiting), configured)?;
+                batch.push(package);
+            }
+        }
+        self.run_batch(&batch)?;
+        self.configure_needed(&waiting, configured)
+    }
+
+    fn configure_needed(&self, needed: &[usize], configured: &mut BTreeSet<usize>) -> Result<()> {
+        if needed.is_empty() {
+            return Ok(());
+        }
+        self.configure_core(configured)?;
+        // As apt does, which leaves the triggers to the end.
+        self.configure_some("configuring what others pre-depend on", &["--no-triggers"], needed, configured)
     }
 
     /// Several preinsts in one sandbox, with the environment that dpkg gives them (dpkg(1), "INTERNAL ENVIRONMENT").
@@ -174,9 +228,13 @@ impl Stage<'_> {
     }
 
     /// Packages whose preinst moves a file of another package away, to put its own in its place.
-    fn unpack_with_dpkg(&self) -> Result<()> {
+    fn unpack_with_dpkg(&self, among: &[usize]) -> Result<()> {
+        let mut files = self.packages.for_dpkg.iter().filter(|(package, _)| among.contains(package)).peekable();
+        if files.peek().is_none() {
+            return Ok(());
+        }
         let mut sandbox = self.sandbox_of_dpkg().args(["--force-depends", "--unpack"]);
-        for (package, fetched) in &self.packages.for_dpkg {
+        for (package, fetched) in files {
             let inside = PathBuf::from(format!("/run/mkbase/{package}.deb"));
             sandbox = sandbox.bind(&fetched.file, &inside).arg(&inside);
         }
@@ -194,18 +252,22 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Configures those of a set that are unpacked and not configured yet.
-    fn configure_set(&self, what: &str, set: BTreeSet<usize>, configured: &mut BTreeSet<usize>) -> Result<()> {
-        let unpacked = |p: &usize| !self.packages.for_dpkg.iter().any(|(waiting, _)| waiting == p);
-        let names: Vec<String> =
-            set.difference(configured).filter(|p| unpacked(p)).map(|p| self.packages.names[*p].qualified()).collect();
+    /// Configures those of these packages that are not configured yet.
+    fn configure_some(
+        &self,
+        what: &str,
+        options: &[&str],
+        packages: &[usize],
+        configured: &mut BTreeSet<usize>,
+    ) -> Result<()> {
+        let todo = packages.iter().filter(|p| !configured.contains(p));
+        let names: Vec<String> = todo.map(|p| self.packages.names[*p].qualified()).collect();
         if names.is_empty() {
             return Ok(());
         }
-        let mut arguments = vec!["--force-depends", "--configure"];
-        arguments.extend(names.iter().map(String::as_str));
-        self.dpkg(what, &arguments)?;
-        configured.extend(set);
+        let arguments = ["--force-depends"].iter().chain(options).copied().chain(["--configure"]);
+        self.dpkg(what, &arguments.chain(names.iter().map(String::as_str)).collect::<Vec<_>>())?;
+        configured.extend(packages);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::archive::Deb;
 use super::control::Paragraph;
 use super::database::{ADMIN, Name};
 use super::extended;
-use super::native::open;
+use super::native::{graph, open};
 use super::order::Graph;
 use crate::context::Context;
 use crate::family::Fetched;
@@ -52,11 +52,11 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
             plan.arch.deb
         );
     }
-    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
+    let graph = graph(&debs, &packages)?;
     let mut required = graph.closure((0..debs.len()).filter(|p| graph.is_required(*p)));
     if required.len() == debs.len() {
-        // debootstrap fails where nothing comes after the required packages. The last one is needed by no other.
-        graph.order().last().map(|last| required.remove(last));
+        // debootstrap fails where nothing comes after the required packages.
+        graph.unneeded(&required).map(|last| required.remove(&last));
     }
     let repository = context.work.path().join("debootstrap");
     for path in [&repository, &root.path().to_owned()] {

@@ -15,8 +15,9 @@ use nix::unistd::symlinkat;
 use super::claims::Claims;
 use crate::root::Root;
 
-/// The folders of the root that are links to those of `/usr`: every name an architecture of Debian has (the list of
-/// debootstrap and of the package base-files).
+/// The folders of the root that are links to those of `/usr`, where a package ships something in them: every name an
+/// architecture of Debian has (the list of `merge_usr` in debootstrap 1.0.128+deb12u2 to 1.0.145, which makes a link
+/// for each that is there once the required packages are extracted, in every suite).
 pub const MERGED: [&str; 7] = ["bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"];
 
 /// As the kernel: a path goes through so many links at most, path_resolution(7).

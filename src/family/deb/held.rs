@@ -13,7 +13,7 @@ use crate::family::dates;
 use crate::lock::{LockedRepository, Previous};
 use crate::plan::{Plan, Repository};
 
-/// Refuses a repository whose index is older than the one in the lock: somebody may be keeping updates away.
+/// Refuses a repository whose index is older than the one in the lock.
 pub fn refuse_rollback(plan: &Plan, contents: &[Contents], previous: &Previous) -> Result<()> {
     let found: Vec<_> = plan.repositories.iter().zip(contents).map(|(r, contents)| locked(r, contents)).collect();
     dates::refuse_rollback(&found, previous)

@@ -25,13 +25,12 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
     let step = context.ui.step("Unpacking");
     let (debs, names) = open(context.jobs, plan, &packages)?;
-    let paragraphs = debs.iter().map(|d| &d.control().fields).collect();
-    let order = Graph::new(paragraphs)?.order();
+    let order = graph(&debs, &packages)?.order();
     // From here on an index is a place in the order of installation.
     let debs = permute(debs, &order);
     let names = permute(names, &order);
     let packages = permute(packages, &order);
-    let graph = Graph::new(debs.iter().map(|d| &d.control().fields).collect())?;
+    let graph = graph(&debs, &packages)?;
     let order: Vec<usize> = (0..debs.len()).collect();
 
     let total = debs.iter().map(Deb::data_size).sum();
@@ -67,6 +66,11 @@ pub fn bootstrap(context: &Context, plan: &Plan, packages: &[Fetched], root: &Ro
     extended::write(plan, &packages, root)?;
     step.done(format_args!("{} packages", debs.len()));
     Ok(())
+}
+
+/// The dependencies between opened packages.
+pub fn graph<'d>(debs: &'d [Deb], packages: &[&Fetched]) -> Result<Graph<'d>> {
+    Graph::new(debs.iter().zip(packages).map(|(deb, fetched)| (&deb.control().fields, fetched.package.role)))
 }
 
 /// Reads every control archive, and checks that each package is the one that the lock names.

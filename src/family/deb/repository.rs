@@ -11,7 +11,8 @@ use super::release::{Listed, Release};
 use super::suite::{self, Wanted};
 use crate::codec::Codec;
 use crate::context::Context;
-use crate::error::{Interrupted, Usage, usage};
+use crate::error::usage;
+use crate::family::mirrors;
 use crate::fetch::openpgp::Keyring;
 use crate::fetch::{FetchError, Fetcher, Remote, public_url};
 use crate::hash::sha256;
@@ -48,30 +49,8 @@ pub struct Contents {
 
 /// Fetches and verifies a repository and reads its indexes for `arch`. `now` is in seconds since 1970.
 pub fn read(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    from_mirrors(context, repository, arch, now)
+    mirrors::in_turn(context, repository, |url| from_mirror(context, repository, url, arch, now))
         .with_context(|| format!("reading the repository '{}'", repository.name))
-}
-
-/// Asks the mirrors in turn until one has everything, and all of it right.
-fn from_mirrors(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    let mut reasons: Vec<String> = Vec::new();
-    let mut mirrors = repository.build_urls.iter().peekable();
-    while let Some(url) = mirrors.next() {
-        let error = match from_mirror(context, repository, url, arch, now) {
-            // What the recipe has wrong, every mirror answers alike.
-            Err(error) if !error.is::<Usage>() && !error.is::<Interrupted>() => error,
-            result => return result,
-        };
-        if mirrors.peek().is_none() && reasons.is_empty() {
-            return Err(error);
-        }
-        let reason = format!("{}: {error:#}", public_url(url));
-        if mirrors.peek().is_some() {
-            context.ui.warn(format!("repository '{}': {reason}; going on with the next mirror", repository.name));
-        }
-        reasons.push(reason);
-    }
-    bail!("none of its {} mirrors has it: {}", reasons.len(), reasons.join("; "))
 }
 
 /// Asks one mirror, more than once where its files do not fit together: that passes when it is being updated.
@@ -149,7 +128,7 @@ fn signed_release(fetcher: &Fetcher, repository: &Repository, base: &str) -> Res
             };
             (file, text)
         }
-        Err(error) if is_not_found(&error) => {
+        Err(error) if mirrors::is_not_found(&error) => {
             let file = get("Release", MAX_RELEASE).with_context(|| {
                 format!("it has no InRelease and no Release; is '{}' a suite of it?", repository.suite)
             })?;
@@ -177,10 +156,6 @@ fn keyring(repository: &Repository) -> Result<Keyring> {
 /// Whether an index is not the one that the `Release` lists.
 fn is_out_of_step(error: &Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::Mismatch { .. })))
-}
-
-fn is_not_found(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
 /// Reads an index: its text as an earlier build unpacked it, or else the file that is fetched.
@@ -254,7 +229,7 @@ fn fetch_index(
                 let size = if *codec == Codec::None { Some(listed.size) } else { wanted.size };
                 return Ok(IndexFile { path, codec: *codec, size, name: file.name });
             }
-            Err(error) if is_not_found(&error) => missing = Some(error),
+            Err(error) if mirrors::is_not_found(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -330,8 +305,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_known_below_context() {
         let missing = Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
-        assert!(is_not_found(&missing));
-        assert!(!is_not_found(&anyhow::anyhow!("refused")));
+        assert!(mirrors::is_not_found(&missing));
+        assert!(!mirrors::is_not_found(&anyhow::anyhow!("refused")));
     }
 
     #[test]

@@ -195,6 +195,7 @@ fn locked(plan: &Plan, candidate: &Candidate<'_>, role: Role) -> Result<LockedPa
         sha256: release::sha256(package.sha256()).with_context(|| format!("{}: its SHA256", place()))?,
         repository,
         path,
+        checksum: String::new(),
         role,
     })
 }

@@ -161,6 +161,34 @@ fn merged_usr_is_one_path() {
     bad(&[("Package: a\n", &[], vec![Entry::link("./bin", "opt")])], "is not usr/bin");
 }
 
+/// The folders of each architecture are those that its C library brings; debootstrap links no others either.
+#[test]
+fn merged_usr_has_a_link_for_each_folder_that_is_shipped() {
+    let base = ["./bin/sh", "./sbin/init", "./lib/os-release"];
+    for (arch, more) in [
+        ("amd64", &["./lib64/ld-linux-x86-64.so.2"][..]),
+        ("arm64", &["./lib/ld-linux-aarch64.so.1"]),
+        ("i386", &["./lib/ld-linux.so.2"]),
+        ("mips64el", &["./lib64/ld.so.1", "./libo32/libc.so.6", "./lib32/libc.so.6"]),
+        ("ppc64el", &["./lib64/ld64.so.2"]),
+        ("x32", &["./libx32/ld-linux-x32.so.2"]),
+    ] {
+        let files = base.iter().chain(more).map(|path| Entry::file(path, "x")).collect();
+        let (tree, _) = good(&[("Package: base\n", &[], files)]);
+        let mut links: Vec<&str> =
+            base.iter().chain(more).map(|path| path.split('/').nth(1).expect("a folder")).collect();
+        links.sort_unstable();
+        links.dedup();
+        let mut there = tree.root.read_dir(".").expect("its folders");
+        there.sort();
+        let expected: Vec<&str> = links.iter().copied().chain(["usr"]).collect();
+        assert_eq!(there, expected, "{arch}");
+        for link in links {
+            assert_eq!(tree.root.read_link(link).expect("a link"), Path::new("usr").join(link), "{arch}");
+        }
+    }
+}
+
 #[test]
 fn replaces_decides_in_any_order() {
     let old = || ("Package: old\n", &[][..], vec![Entry::file("./bin/x", "old"), Entry::file("./keep", "k")]);

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::repomd::Repomd;
 use crate::context::Context;
-use crate::error::{Interrupted, Usage, usage};
+use crate::error::usage;
+use crate::family::mirrors;
 use crate::fetch::openpgp::Keyring;
-use crate::fetch::{FetchError, Fetcher, Remote, public_url};
+use crate::fetch::{Fetcher, Remote};
 use crate::hash::sha256;
 use crate::plan::Repository;
 
@@ -29,29 +30,8 @@ pub struct Local {
 
 /// Fetches the metadata of a repository and lays it out in `folder`, which is made.
 pub fn read(context: &Context, repository: &Repository, folder: &Path) -> Result<Local> {
-    from_mirrors(context, repository, folder).with_context(|| format!("reading the repository '{}'", repository.name))
-}
-
-/// Asks the mirrors in turn until one has everything, and all of it right.
-fn from_mirrors(context: &Context, repository: &Repository, folder: &Path) -> Result<Local> {
-    let mut reasons: Vec<String> = Vec::new();
-    let mut mirrors = repository.build_urls.iter().peekable();
-    while let Some(url) = mirrors.next() {
-        let error = match from_mirror(context, repository, url, folder) {
-            // What the recipe has wrong, every mirror answers alike.
-            Err(error) if !error.is::<Usage>() && !error.is::<Interrupted>() => error,
-            result => return result,
-        };
-        if mirrors.peek().is_none() && reasons.is_empty() {
-            return Err(error);
-        }
-        let reason = format!("{}: {error:#}", public_url(url));
-        if mirrors.peek().is_some() {
-            context.ui.warn(format!("repository '{}': {reason}; going on with the next mirror", repository.name));
-        }
-        reasons.push(reason);
-    }
-    bail!("none of its {} mirrors has it: {}", reasons.len(), reasons.join("; "))
+    mirrors::in_turn(context, repository, |url| from_mirror(context, repository, url, folder))
+        .with_context(|| format!("reading the repository '{}'", repository.name))
 }
 
 fn from_mirror(context: &Context, repository: &Repository, url: &str, folder: &Path) -> Result<Local> {
@@ -84,7 +64,7 @@ fn signed_list(fetcher: &Fetcher, repository: &Repository, base: &str) -> Result
     }
     let signature = match fetcher.get(&format!("{base}/repodata/repomd.xml.asc"), MAX_SIGNATURE) {
         Ok(signature) => signature,
-        Err(error) if is_not_found(&error) && repository.signed_index.is_none() => return Ok(list),
+        Err(error) if mirrors::is_not_found(&error) && repository.signed_index.is_none() => return Ok(list),
         Err(error) => return Err(error.context("its repomd.xml is not signed, and the recipe says that it is")),
     };
     keyring(repository)?.verify_detached(&list, &signature).context("verifying repomd.xml against repomd.xml.asc")?;
@@ -100,10 +80,6 @@ pub fn keyring(repository: &Repository) -> Result<Keyring> {
         )));
     }
     Keyring::parse(&repository.keys).map_err(|error| usage(format!("{error:#}")))
-}
-
-fn is_not_found(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::NotFound { .. })))
 }
 
 /// Copies, since the cache is not dnf's to read, and another build may tidy it meanwhile.

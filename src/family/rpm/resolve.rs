@@ -211,6 +211,7 @@ fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPa
             sha256,
             repository: String::new(),
             path,
+            checksum: String::new(),
             role,
         });
     }
@@ -240,6 +241,7 @@ fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPa
         sha256: repomd::sha256(&chosen.digest).with_context(place)?,
         repository: repository.name.clone(),
         path: repomd::below(&chosen.location).with_context(place)?,
+        checksum: String::new(),
         role,
         name: chosen.name,
         arch: chosen.arch,

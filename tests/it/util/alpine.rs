@@ -7,16 +7,15 @@ use std::process::{Command, Output};
 
 use sha1::Digest as _;
 
+use super::apk::{self, ARCH};
 use super::mkbase::Place;
-use super::server::{Body, Server};
+use super::server::Server;
 
 #[path = "../../../src/family/apk/apk_maker.rs"]
+#[allow(dead_code, reason = "the unit tests use more of it")]
 mod apk_maker;
 
 pub use apk_maker::{Apk, dir, file, gzip, link, member};
-
-/// The architecture of the genuine packages.
-pub const ARCH: &str = "x86_64";
 
 /// The folder that the maker of the repository made, and a real apk in it.
 pub struct Fixture {
@@ -26,10 +25,10 @@ pub struct Fixture {
 impl Fixture {
     /// `None`, with a note, where a test cannot have it: `MKBASE_TEST_APK` names it.
     pub fn get(test: &str) -> Option<Fixture> {
-        match std::env::var_os("MKBASE_TEST_APK") {
-            Some(folder) if std::env::consts::ARCH == ARCH => Some(Fixture { folder: folder.into() }),
+        match apk::folder() {
+            Some(folder) if std::env::consts::ARCH == apk::ARCH => Some(Fixture { folder }),
             _ => {
-                super::note_skip(&format!("{test}: needs MKBASE_TEST_APK and {ARCH}"));
+                super::note_skip(&format!("{test}: needs MKBASE_TEST_APK and {}", apk::ARCH));
                 None
             }
         }
@@ -55,9 +54,9 @@ impl Fixture {
         (path.file_name().expect("a name").to_string_lossy().into_owned(), std::fs::read(path).expect("a key"))
     }
 
-    /// The files of a repository.
-    pub fn files(&self, repository: &str) -> Vec<PathBuf> {
-        let folder = self.folder.join(repository).join(ARCH);
+    /// The files of its repository.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let folder = self.folder.join("main").join(ARCH);
         let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("listing {}: {e}", folder.display()));
         entries.map(|entry| entry.expect("a file of the fixture").path()).collect()
     }
@@ -73,10 +72,7 @@ impl Lab {
     /// The genuine packages, and these besides, by their names; the latter in a repository without a signature.
     pub fn new(fixture: Fixture, more: &[(&str, Apk)]) -> Lab {
         let lab = Lab { fixture, server: Server::new() };
-        for path in lab.fixture.files("main") {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            lab.server.put_body(format!("/main/{ARCH}/{name}"), Body::File(path));
-        }
+        lab.serve("main");
         let packages: Vec<(&str, Vec<u8>)> = more.iter().map(|(name, apk)| (*name, apk.bytes(name))).collect();
         let mut index = String::new();
         for ((name, apk), (_, bytes)) in more.iter().zip(&packages) {
@@ -86,6 +82,11 @@ impl Lab {
         let text = member("APKINDEX", tar::EntryType::Regular, "", 0o644, index.as_bytes(), &[]);
         lab.server.put(format!("/extra/{ARCH}/APKINDEX.tar.gz"), gzip(&[text, vec![0; 1024]].concat()));
         lab
+    }
+
+    /// Serves a repository of the fixture.
+    pub fn serve(&self, repository: &str) {
+        apk::serve(&self.server, &self.fixture.folder, repository);
     }
 
     /// Where a package of the test's own is served.
@@ -113,10 +114,7 @@ fn stanza(name: &str, apk: &Apk, size: usize) -> String {
     let control = apk.control_member(name, &apk.data_member());
     let checksum = mkbase::hash::base64(&sha1::Sha1::digest(control));
     let depends: Vec<&str> = apk.lines.lines().filter_map(|line| line.strip_prefix("depend = ")).collect();
-    format!(
-        "C:Q1{checksum}\nP:{name}\nV:1.0-r0\nA:noarch\nS:{size}\nI:1\nT:\nU:\nL:\nD:{}\n\n",
-        depends.join(" ")
-    )
+    format!("C:Q1{checksum}\nP:{name}\nV:1.0-r0\nA:noarch\nS:{size}\nI:1\nT:\nU:\nL:\nD:{}\n\n", depends.join(" "))
 }
 
 /// What `apk` said, when it ended well and warned of nothing.

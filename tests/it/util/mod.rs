@@ -3,6 +3,7 @@
 use sha2::Digest as _;
 
 pub mod alpine;
+pub mod apk;
 pub mod deb;
 pub mod key;
 pub mod lab;

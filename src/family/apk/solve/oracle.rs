@@ -170,7 +170,7 @@ fn paragraph(
     let arch = *random.one(&[ARCH, ARCH, ARCH, ARCH, "noarch"]);
     writeln!(text, "C:Q1{checksum}=\nP:{name}\nV:{version}\nA:{arch}\nS:500\nI:{size}\nT:x\nU:x\nL:x").expect("writes");
     let mut provides: Vec<String> = Vec::new();
-    if random.percent(30) {
+    if random.percent(40) {
         provides.push(format!("{}={version}", random.one(libraries)));
     }
     if random.percent(10) {
@@ -189,14 +189,14 @@ fn paragraph(
         provides.push(random.one(packages).clone());
     }
     let mut depends = Vec::new();
-    for _ in 0..random.below(4) {
+    for _ in 0..random.below(1 + wild.min(2)) + random.below(2) {
         let kind = random.below(100);
         depends.push(match kind {
             0..40 => random.one(packages).clone(),
             40..60 => random.one(libraries).clone(),
-            60..75 => random.one(virtuals).clone(),
-            75..85 => format!("{}>={}", random.one(packages), random.one(&VERSIONS)),
-            _ if kind < 85 + 3 * wild => {
+            60..68 => random.one(virtuals).clone(),
+            68..76 => format!("{}>={}", random.one(packages), random.one(&VERSIONS)),
+            _ if kind < 76 + 2 * wild => {
                 let of = if random.percent(70) { packages } else { libraries };
                 format!("{}{}{}", random.one(of), random.one(&OPERATORS), random.one(&VERSIONS))
             }
