@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::skip;
-use crate::util::mkbase::{Place, test_user};
+use crate::util::mkbase::{Place, shared_cache, test_user};
 use crate::util::rpm::{Mini, mini};
 use crate::util::{has_program, is_root, sha256};
 
@@ -14,11 +13,28 @@ fn image(place: &Place, name: &str) -> String {
     sha256(&std::fs::read(place.out(name).join("rootfs.tar")).expect("the image"))
 }
 
-/// The tools trees in the cache of a place.
-fn trees(place: &Place) -> Vec<PathBuf> {
-    let users = std::fs::read_dir(place.cache().join("tools")).into_iter().flatten().flatten();
-    let all = users.flat_map(|user| std::fs::read_dir(user.path()).expect("a folder").flatten());
+/// The tools trees of a user in the cache of a place.
+fn trees(place: &Place, user: u32) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(place.cache().join("tools").join(user.to_string())).into_iter().flatten().flatten();
     all.map(|entry| entry.path()).filter(|path| path.join("rootfs").exists()).collect()
+}
+
+/// With a cache of its own, for what does something to tools trees, that has the packages of the shared one.
+fn own_cache() -> Place {
+    let place = Place::new().with_own_cache();
+    let packages = shared_cache().join("sha256");
+    if packages.exists() {
+        let copied = ["-al", "-a"].iter().any(|how| {
+            let copied = Command::new("cp").arg(how).arg(&packages).arg(place.cache()).output();
+            copied.expect("cp runs").status.success()
+        });
+        assert!(copied, "copying the packages of the cache");
+    }
+    place
+}
+
+fn own_id() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Adds the mirrors of the small distribution.
@@ -32,13 +48,16 @@ fn host_and_tree_root_and_user_make_the_same_image() {
         Ok(mini) => mini,
         Err(why) => skip!("host_and_tree_root_and_user_make_the_same_image: {why}"),
     };
-    let mut places = vec![Place::new()];
+    let mut places = vec![(Place::new(), own_id())];
     match test_user() {
-        Some(user) if is_root() => places.push(Place::new().of_user(user)),
+        Some(user) if is_root() => {
+            let id = user.uid.as_raw();
+            places.push((Place::new().of_user(user), id));
+        }
         _ => crate::util::note_skip("host_and_tree_root_and_user_make_the_same_image: no user besides"),
     }
     let mut images = Vec::new();
-    for place in &places {
+    for (place, user) in &places {
         let recipe = mini.recipe(place, "");
         // A PATH without dnf; newuidmap is needed all the same.
         let programs = place.path().join("programs");
@@ -51,12 +70,11 @@ fn host_and_tree_root_and_user_make_the_same_image() {
             if name == "path" {
                 build = build.env("PATH", &programs);
             }
-            let ended = build.run().success();
-            assert_eq!(name == "path" && ended.stderr.contains("Tooling"), name == "path" && trees(place).len() == 1);
+            build.run().success();
             images.push(image(place, name));
         }
         place.assert_nothing_left(&["host", "path", "tree"]);
-        assert_eq!(trees(place).len(), 1, "there is one tree, found again");
+        assert_eq!(trees(place, *user).len(), 1, "there is one tree, found again");
     }
     images.dedup();
     assert_eq!(images.len(), 1, "{images:?}");
@@ -68,7 +86,8 @@ fn a_tree_is_kept_checked_refreshed_and_pruned() {
         Ok(mini) => mini,
         Err(why) => skip!("a_tree_is_kept_checked_refreshed_and_pruned: {why}"),
     };
-    let place = Place::new();
+    let place = own_cache();
+    let trees = || trees(&place, own_id());
     let recipe = mini.recipe(&place, "");
     let lock = |more: &[&str]| {
         let words = ["--tools", "tree", "-o", "-"].iter().chain(more);
@@ -76,21 +95,20 @@ fn a_tree_is_kept_checked_refreshed_and_pruned() {
         place.mkbase(["lock"]).arguments([&recipe]).arguments(mini.mirrors()).arguments(words).run()
     };
     lock(&[]).success();
-    let [tree] = trees(&place).try_into().expect("one tree");
-    let begin = Instant::now();
+    let [tree] = trees().try_into().expect("one tree");
     let ended = lock(&[]).success();
-    assert!(!ended.stderr.contains("Tooling") && begin.elapsed() < Duration::from_secs(60), "it is found");
+    assert!(!ended.stderr.contains("Tooling"), "it is found");
 
     // A file that is gone, and what a killed build left.
     std::fs::remove_file(tree.join("rootfs/usr/bin/dnf-3")).expect("removes");
     let ended = lock(&[]).success();
     assert!(ended.stderr.contains("damaged") && ended.stderr.contains("Tooling"), "{}", ended.stderr);
-    assert_eq!(trees(&place), [tree.clone()], "the same one again");
+    assert_eq!(trees(), std::slice::from_ref(&tree), "the same one again");
     let ended = lock(&["--refresh-tools"]).success();
     assert!(ended.stderr.contains("Tooling"), "{}", ended.stderr);
 
     // A tree that is a month old is made anew, or used where that cannot be.
-    let [tree] = trees(&place).try_into().expect("one tree");
+    let [tree] = trees().try_into().expect("one tree");
     let folder = tree.parent().expect("it is in a folder");
     let locks = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
     for path in locks.filter(|path| path.extension().is_some_and(|ending| ending == "lock")) {
@@ -102,7 +120,7 @@ fn a_tree_is_kept_checked_refreshed_and_pruned() {
     place.mkbase(["cache", "info"]).run().success();
     let stdout = place.mkbase(["cache", "prune", "--max-size", "0"]).run().success().stdout().to_string();
     assert!(stdout.starts_with("removed"), "{stdout}");
-    assert_eq!(trees(&place), Vec::<PathBuf>::new());
+    assert_eq!(trees(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -111,7 +129,7 @@ fn fetch_brings_the_tree_for_a_build_without_network() {
         Ok(mini) => mini,
         Err(why) => skip!("fetch_brings_the_tree_for_a_build_without_network: {why}"),
     };
-    let place = Place::new().with_own_cache();
+    let place = own_cache();
     let recipe = mini.recipe(&place, "");
     place.mkbase(["lock"]).arguments([&recipe]).arguments(mini.mirrors()).run().success();
     let offline = || place.build(&recipe, "image", &["--offline", "--tools", "tree"]);
