@@ -37,8 +37,12 @@ pub fn configure(plan: &Plan, root: &Root) -> Result<()> {
     let mut files = before.clone();
     let mut known = BTreeSet::new();
     let mut moved = BTreeSet::new();
-    for repository in plan.repositories.iter().filter(|repository| !repository.build_only) {
-        let mut definitions = definitions(&before, repository, &variables).into_iter();
+    let lasting: Vec<&Repository> = plan.repositories.iter().filter(|repository| !repository.build_only).collect();
+    for repository in &lasting {
+        let is_other = |id: &str| id != repository.name && lasting.iter().any(|other| other.name == id);
+        let mut definitions = definitions(&before, repository, &variables);
+        definitions.retain(|(_, id)| !is_other(id));
+        let mut definitions = definitions.into_iter();
         let Some((path, id)) = definitions.next() else {
             write_own(repository, &before, root)?;
             continue;

@@ -1,0 +1,246 @@
+//! The tree of an RPM image: before customise and clean it is what the real dnf makes of the same packages, file by
+//! file, its database included; finished, rpm finds nothing wrong with it, a container engine runs it, and rpm goes on
+//! from its database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::docker::{Image, engine_answers, run};
+use crate::skip;
+use crate::util::mkbase::Place;
+use crate::util::rpm::{Mini, mini};
+use crate::util::tree::{self, Node, Tree};
+use crate::util::{is_root, now};
+
+/// Paths that may differ, and why. One that ends with `/` stands for everything below it.
+#[rustfmt::skip]
+const ALLOWED: &[(&str, &str)] = &[
+    ("var/cache/dnf/", "indexes and state of repositories"),
+    ("var/lib/dnf/", "history of dnf, with clock values and user names"),
+    ("var/log/dnf.log", "dnf logs its own work, with clock values"),
+    ("var/log/dnf.librepo.log", "dnf logs its own work, with clock values"),
+    ("var/log/dnf.rpm.log", "dnf logs its own work, with clock values"),
+    ("var/log/hawkey.log", "dnf logs its own work, with clock values"),
+    ("usr/lib/sysimage/rpm/rpmdb.sqlite", "its pages are compared by what rpm reads in them"),
+    ("usr/lib/sysimage/rpm/rpmdb.sqlite-shm", "mkbase leaves the database as one file"),
+    ("usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "mkbase leaves the database as one file"),
+    ("usr/lib/sysimage/rpm/.rpm.lock", "the lock of an rpm that has ended"),
+    ("var/cache/ldconfig/aux-cache", "inode numbers"),
+];
+/// Files with random content, or with the clock in it: here and there, with the same owner and mode.
+const RANDOM: &[(&str, &str)] = &[
+    ("etc/ssh/ssh_host_", "random keys"),
+    ("etc/shadow", "the day on which an account was added; compared without"),
+    ("var/log/mini-hello.log", "a scriptlet writes the process id and the time of /proc and /dev into it"),
+];
+
+/// A package set that has everything awkward in it: scriptlets of every kind, Lua, capabilities, set-id programs,
+/// hard links, accounts made by a scriptlet, host keys, weak dependencies that are left out.
+const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
+
+fn rpm_of_host(arguments: &[&str]) -> Output {
+    Command::new("rpm").args(arguments).output().expect("rpm runs")
+}
+
+#[track_caller]
+fn text(output: Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "it failed:\n{}{error}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Builds up to some stage and gives the tree's folder.
+fn stopped(place: &Place, mini: &Mini, recipe: &Path, stage: &str, more: &[&str]) -> PathBuf {
+    let mut arguments = vec!["--stop-after", stage];
+    arguments.extend(more);
+    let ended = place.build(recipe, "image", &arguments).arguments(mini.mirrors()).run().success();
+    PathBuf::from(ended.stdout().trim())
+}
+
+/// Names and versions of the lock, as dnf takes them.
+fn locked(place: &Place, recipe: &Path, mini: &Mini, more: &[&str]) -> (PathBuf, Vec<String>) {
+    let path = place.path().join("tree.lock");
+    let lock = place.mkbase(["lock"]).arguments([recipe]).arguments(mini.mirrors()).arguments(more);
+    lock.arguments(["-o"]).arguments([&path]).run().success();
+    let text = std::fs::read_to_string(&path).expect("the lock");
+    let lock = mkbase::lock::Lock::parse(&text, "tree.lock").expect("a lock");
+    (path, lock.packages.iter().map(|p| format!("{}-{}.{}", p.name, p.version, p.arch)).collect())
+}
+
+/// Has the real dnf install packages into an empty folder, with the kernel's file systems mounted as for a container.
+fn install_with_dnf(place: &Place, mini: &Mini, packages: &[String], epoch: i64) -> PathBuf {
+    let root = place.path().join("theirs");
+    let home = place.path().join("home");
+    std::fs::create_dir_all(&home).expect("a folder");
+    std::fs::write(home.join(".rpmmacros"), "%_dbpath /usr/lib/sysimage/rpm\n%_install_langs C.UTF-8\n")
+        .expect("a file");
+    let mut conf = String::from(
+        "[main]\nbest=1\ngpgcheck=1\ninstall_weak_deps=0\nskip_if_unavailable=0\ntsflags=nodocs\nreposdir=/\nplugins=0\n",
+    );
+    let folder = mini.folder.display();
+    for name in ["BaseOS", "updates"] {
+        let arch = std::env::consts::ARCH;
+        conf.push_str(&format!(
+            "[{name}]\nname={name}\nbaseurl=file://{folder}/1/{name}/{arch}/os\ngpgkey=file://{folder}/RPM-GPG-KEY-mini-1\n"
+        ));
+    }
+    let conf = place.write("dnf.conf", conf);
+    let script = "umask 022; for f in proc sys dev; do mkdir -p \"$1/$f\"; done; mount --bind /dev \"$1/dev\"; \
+                  mount -t proc proc \"$1/proc\"; mount --bind /sys \"$1/sys\"; root=$1; shift; \
+                  exec dnf -y -q --installroot \"$root\" --releasever 1 \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--uts", "--ipc", "sh", "-euc", script, "sh"])
+        .arg(&root)
+        .arg("--config")
+        .arg(conf)
+        .arg(format!("--setopt=cachedir={}", place.path().join("dnf-cache").display()))
+        .arg(format!("--setopt=persistdir={}", place.path().join("dnf-state").display()))
+        .arg("install")
+        .args(packages)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", &home)
+        .env("LANG", "C.UTF-8")
+        .env("TZ", "UTC")
+        .env("SOURCE_DATE_EPOCH", epoch.to_string())
+        .output();
+    text(output.expect("unshare runs"));
+    root
+}
+
+/// What is compared of a tree: also the times of files that packages set. Whatever was written since `start` has the
+/// time of the clock, and so have links and folders.
+fn comparable(root: &Path, start: i64) -> Tree {
+    let mut tree = tree::of_folder(root);
+    tree.retain(|path, _| !listed(ALLOWED, path));
+    for (path, node) in &mut tree {
+        if node.kind != 'f' || node.mtime >= start {
+            node.mtime = 0;
+        }
+        if path.starts_with("etc/shadow") {
+            node.content = without_days(&root.join(path.as_str()));
+        } else if RANDOM.iter().any(|(start, _)| path.starts_with(start)) {
+            node.content.clear();
+            node.size = 0;
+        }
+    }
+    tree
+}
+
+fn without_days(shadow: &Path) -> String {
+    let text = std::fs::read_to_string(shadow).expect("the passwords");
+    let line = |line: &str| {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if fields[2].parse::<i64>().is_ok_and(|day| day > 20_000) {
+            fields[2] = "today";
+        }
+        fields.join(":")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn listed(list: &[(&str, &str)], path: &str) -> bool {
+    let fits = |listed: &str| match listed.strip_suffix('/') {
+        Some(folder) => path == folder || path.starts_with(listed),
+        None => path == listed,
+    };
+    list.iter().any(|(listed, _)| fits(listed))
+}
+
+#[track_caller]
+fn assert_equal(theirs: &Tree, ours: &Tree) {
+    let show = |node: Option<&Node>| node.map_or("not there".to_owned(), |node| format!("{node:?}"));
+    let paths: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
+    let differing: Vec<String> = paths
+        .into_iter()
+        .filter(|path| theirs.get(*path) != ours.get(*path))
+        .map(|path| format!("{path}\n    theirs {}\n    ours   {}", show(theirs.get(path)), show(ours.get(path))))
+        .collect();
+    assert!(differing.is_empty(), "{} paths differ:\n{}", differing.len(), differing.join("\n"));
+    assert!(ours.len() > 1500, "a tree of {} paths", ours.len());
+}
+
+/// Everything that rpm reads in a database, by package: each tag with its values, but for the times of the installation
+/// and its number.
+fn database(root: &Path) -> BTreeMap<String, String> {
+    let dbpath = root.join("usr/lib/sysimage/rpm");
+    let xml = text(rpm_of_host(&["--dbpath", dbpath.to_str().expect("text"), "-qa", "--xml"]));
+    let mut packages = BTreeMap::new();
+    for header in xml.split("</rpmHeader>").filter(|header| header.contains("<rpmTag")) {
+        let tags: Vec<&str> = header.split("  <rpmTag name=").skip(1).collect();
+        let value = |tag: &str| {
+            let found = tags.iter().find(|text| text.starts_with(&format!("\"{tag}\">")));
+            found.and_then(|text| text.split('>').nth(2)).and_then(|text| text.split('<').next()).unwrap_or_default()
+        };
+        let name = format!("{}-{}-{}", value("Name"), value("Version"), value("Release"));
+        let passing = ["Installtime", "Installtid", "Dbinstance"];
+        let lasting = tags.iter().filter(|text| !passing.iter().any(|tag| text.starts_with(&format!("\"{tag}\""))));
+        assert!(packages.insert(name, lasting.copied().collect::<String>()).is_none(), "{header}");
+    }
+    packages
+}
+
+#[test]
+fn the_tree_is_that_of_the_real_dnf() {
+    const TEST: &str = "the_tree_is_that_of_the_real_dnf";
+    let mini = match mini() {
+        Ok(mini) => mini,
+        Err(why) => skip!("{TEST}: {why}"),
+    };
+    if !is_root() {
+        skip!("{TEST}: dnf makes a system as root only");
+    }
+    let place = Place::new();
+    let recipe = mini.recipe(&place, "");
+    let include = ["--include", &PACKAGES.join(",")];
+    let start = now();
+    let (lock, packages) = locked(&place, &recipe, &mini, &include);
+    let lock = lock.to_str().expect("text").to_owned();
+    let ours = stopped(&place, &mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
+    let text = std::fs::read_to_string(&lock).expect("the lock");
+    let epoch = mkbase::lock::Lock::parse(&text, "tree.lock").expect("a lock").epoch;
+    let theirs = install_with_dnf(&place, &mini, &packages, epoch);
+    let trees = [comparable(&theirs, start), comparable(&ours, start)];
+    assert_equal(&trees[0], &trees[1]);
+    let caps = |tree: &Tree| tree["usr/bin/mini-capable"].xattrs.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(caps(&trees[1]), ["security.capability"]);
+    let [theirs, ours] = [database(&theirs), database(&ours)];
+    assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
+    for (name, tags) in &theirs {
+        let differing: Vec<_> = tags.lines().zip(ours[name].lines()).filter(|(a, b)| a != b).take(5).collect();
+        assert!(*tags == ours[name], "{name}: {differing:?}");
+    }
+    assert!(ours.len() > 50, "{} packages", ours.len());
+}
+
+/// What `rpm --verify` says of a finished tree but for what is meant: none of it is in the way of rpm.
+fn unexpected(verified: &str) -> Vec<&str> {
+    verified.lines().filter(|line| !line.trim().is_empty()).collect()
+}
+
+#[test]
+fn rpm_finds_every_file_as_its_package_has_it() {
+    const TEST: &str = "rpm_finds_every_file_as_its_package_has_it";
+    let mini = match mini() {
+        Ok(mini) => mini,
+        Err(why) => skip!("{TEST}: {why}"),
+    };
+    if !is_root() {
+        skip!("{TEST}: rpm changes its root as root only");
+    }
+    let place = Place::new();
+    let recipe = mini.recipe(&place, "");
+    let tree = stopped(&place, &mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
+    let path = tree.to_str().expect("text");
+    place.mkbase(["check", path]).run().success();
+    let verify = ["--root", path, "--dbpath", "/usr/lib/sysimage/rpm", "--verify", "--all"];
+    let output = rpm_of_host(&verify);
+    assert_eq!(unexpected(&String::from_utf8_lossy(&output.stdout)), [""; 0], "{output:?}");
+    // It would say so.
+    std::fs::write(tree.join("usr/bin/mini-setuid"), "changed").expect("a file");
+    let said = String::from_utf8(rpm_of_host(&verify).stdout).expect("text");
+    assert!(said.contains("  /usr/bin/mini-setuid"), "{said}");
+    let check = place.mkbase(["check", path]).run();
+    check.fails(11, &["rpm/files", "/usr/bin/mini-setuid of mini-caps is not as the package shipped it"]);
+}
