@@ -3,6 +3,7 @@
 //! from its database.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -55,8 +56,14 @@ const MOUNTED: [&str; 4] = ["/dev", "/etc/hosts", "/proc", "/sys"];
 /// hard links, accounts made by a scriptlet, host keys, weak dependencies that are left out.
 const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
 
-fn rpm_of_host(arguments: &[&str]) -> Output {
+fn rpm_of_host(arguments: &[String]) -> Output {
     Command::new("rpm").args(arguments).output().expect("rpm runs")
+}
+
+/// How rpm is told to look at all files of a tree.
+fn verify(tree: &Path) -> Vec<String> {
+    let tree = tree.to_str().expect("text");
+    ["--root", tree, "--dbpath", "/usr/lib/sysimage/rpm", "--verify", "--all"].map(str::to_owned).to_vec()
 }
 
 #[track_caller]
@@ -84,13 +91,27 @@ fn locked(place: &Place, recipe: &Path, mini: &Mini, more: &[&str]) -> (PathBuf,
     (path, lock.packages.iter().map(|p| format!("{}-{}.{}", p.name, p.version, p.arch)).collect())
 }
 
-/// Has the real dnf install packages into an empty folder, with the kernel's file systems mounted as for a container.
-fn install_with_dnf(place: &Place, mini: &Mini, packages: &[String], epoch: i64) -> PathBuf {
-    let root = place.path().join("theirs");
+/// The real dnf, for a system in a folder, with the kernel's file systems mounted there as for a container and nothing
+/// of the host's caches and settings.
+fn dnf(place: &Place, root: &Path, conf: &Path, epoch: i64) -> Command {
     let home = place.path().join("home");
     std::fs::create_dir_all(&home).expect("a folder");
     std::fs::write(home.join(".rpmmacros"), "%_dbpath /usr/lib/sysimage/rpm\n%_install_langs C.UTF-8\n")
         .expect("a file");
+    let script = "umask 022; for f in proc sys dev; do mkdir -p \"$1/$f\"; done; mount --bind /dev \"$1/dev\"; \
+                  mount -t proc proc \"$1/proc\"; mount --bind /sys \"$1/sys\"; mount -t tmpfs tmpfs /var/cache; \
+                  root=$1; shift; exec dnf -y -q --installroot \"$root\" --releasever 1 \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--uts", "--ipc", "sh", "-euc", script, "sh"]).arg(root);
+    command.arg("--config").arg(conf).arg(format!("--setopt=persistdir={}", place.path().join("dnf-state").display()));
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home).env("LANG", "C.UTF-8");
+    command.env("TZ", "UTC").env("SOURCE_DATE_EPOCH", epoch.to_string());
+    command
+}
+
+/// Has the real dnf install packages into an empty folder.
+fn install_with_dnf(place: &Place, mini: &Mini, packages: &[String], epoch: i64) -> PathBuf {
+    let root = place.path().join("theirs");
     let mut conf = String::from(
         "[main]\nbest=1\ngpgcheck=1\ninstall_weak_deps=0\nskip_if_unavailable=0\ntsflags=nodocs\nreposdir=/\nplugins=0\n",
     );
@@ -102,25 +123,7 @@ fn install_with_dnf(place: &Place, mini: &Mini, packages: &[String], epoch: i64)
         ));
     }
     let conf = place.write("dnf.conf", conf);
-    let script = "umask 022; for f in proc sys dev; do mkdir -p \"$1/$f\"; done; mount --bind /dev \"$1/dev\"; \
-                  mount -t proc proc \"$1/proc\"; mount --bind /sys \"$1/sys\"; mount -t tmpfs tmpfs /var/cache; \
-                  root=$1; shift; \
-                  exec dnf -y -q --installroot \"$root\" --releasever 1 \"$@\"";
-    let output = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--uts", "--ipc", "sh", "-euc", script, "sh"])
-        .arg(&root)
-        .arg("--config")
-        .arg(conf)
-        .arg(format!("--setopt=persistdir={}", place.path().join("dnf-state").display()))
-        .arg("install")
-        .args(packages)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", &home)
-        .env("LANG", "C.UTF-8")
-        .env("TZ", "UTC")
-        .env("SOURCE_DATE_EPOCH", epoch.to_string())
-        .output();
+    let output = dnf(place, &root, &conf, epoch).arg("install").args(packages).output();
     text(output.expect("unshare runs"));
     root
 }
@@ -184,7 +187,7 @@ fn assert_equal(theirs: &Tree, ours: &Tree) {
 /// and its number.
 fn database(root: &Path) -> BTreeMap<String, String> {
     let dbpath = root.join("usr/lib/sysimage/rpm");
-    let xml = text(rpm_of_host(&["--dbpath", dbpath.to_str().expect("text"), "-qa", "--xml"]));
+    let xml = text(rpm_of_host(&["--dbpath", dbpath.to_str().expect("text"), "-qa", "--xml"].map(str::to_owned)));
     let mut packages = BTreeMap::new();
     for header in xml.split("</rpmHeader>").filter(|header| header.contains("<rpmTag")) {
         let tags: Vec<&str> = header.split("  <rpmTag name=").skip(1).collect();
@@ -255,16 +258,87 @@ fn rpm_finds_every_file_as_its_package_has_it() {
     let tree = stopped(&place, &mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
     let path = tree.to_str().expect("text");
     place.mkbase(["check", path]).run().success();
-    let verify = ["--root", path, "--dbpath", "/usr/lib/sysimage/rpm", "--verify", "--all"];
-    let output = rpm_of_host(&verify);
+    let output = rpm_of_host(&verify(&tree));
     assert_eq!(unexpected(&String::from_utf8_lossy(&output.stdout)), [""; 0], "{output:?}");
     // It would say so.
     std::fs::write(tree.join("usr/bin/mini-setuid"), "changed").expect("a file");
-    let said = String::from_utf8(rpm_of_host(&verify).stdout).expect("text");
+    let said = String::from_utf8(rpm_of_host(&verify(&tree)).stdout).expect("text");
     assert!(said.contains("  /usr/bin/mini-setuid"), "{said}");
     let check = place.mkbase(["check", path]).run().fails(11, &["1 fault"]);
     let fault = "/usr/bin/mini-setuid of mini-caps is not as the package shipped it";
     assert!(check.stdout().contains("rpm/files") && check.stdout().contains(fault), "{}", check.stdout());
+}
+
+#[test]
+fn a_database_that_only_the_images_rpm_reads() {
+    const TEST: &str = "a_database_that_only_the_images_rpm_reads";
+    /// Stands in for an rpm of Berkeley DB: its database has that name, and it locks even what it reads.
+    const STAND_IN: &str = "#!/bin/sh\nset -eu\n[ \"$1 $3\" = '--dbpath --exportdb' ]\n: >\"$2/.dbenv.lock\"\n\
+                            mv \"$2/Packages\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
+    let mini = match mini() {
+        Ok(mini) => mini,
+        Err(why) => skip!("{TEST}: {why}"),
+    };
+    if !is_root() {
+        skip!("{TEST}: what it changes belongs to a subordinate id");
+    }
+    let place = Place::new();
+    let recipe = mini.recipe(&place, "");
+    let tree = stopped(&place, &mini, &recipe, "clean", &[]);
+    let rename = |from: &str, to: &str| std::fs::rename(tree.join(from), tree.join(to)).expect("a file of the tree");
+    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages");
+    rename("usr/bin/rpmdb", "usr/bin/rpmdb.real");
+    std::fs::write(tree.join("usr/bin/rpmdb"), STAND_IN).expect("a file");
+    std::fs::set_permissions(tree.join("usr/bin/rpmdb"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let before = tree::of_folder(&tree);
+    let check = place.mkbase(["check", tree.to_str().expect("text")]).run().fails(11, &["1 fault"]);
+    assert!(check.stdout().contains("/usr/bin/rpmdb of rpm is not as the package shipped it"), "{}", check.stdout());
+    assert!(before == tree::of_folder(&tree), "the checks changed the tree");
+}
+
+/// Whoever adds packages from the outside to a finished image has its repositories, and nothing else.
+#[test]
+fn dnf_installs_from_the_repositories_that_the_image_has() {
+    const TEST: &str = "dnf_installs_from_the_repositories_that_the_image_has";
+    let mini = match mini() {
+        Ok(mini) => mini,
+        Err(why) => skip!("{TEST}: {why}"),
+    };
+    if !is_root() {
+        skip!("{TEST}: dnf changes a system as root only");
+    }
+    let place = Place::new();
+    let mirror = format!("{}/1/BaseOS/{}/os", mini.server.url(), std::env::consts::ARCH);
+    let corp = format!("{}/corp/noarch", mini.server.url());
+    let recipe = mini.recipe(
+        &place,
+        &format!(
+            "[mirror]\nimage = {{ baseos = \"{mirror}\" }}\n[[repository]]\nname = \"corp\"\nurl = \"{corp}\"\n\
+             key = \"RPM-GPG-KEY-corp\"\n[[repository]]\nname = \"only\"\nurl = \"{corp}\"\n\
+             key = \"RPM-GPG-KEY-corp\"\nbuild_only = true\n"
+        ),
+    );
+    let tree = stopped(&place, &mini, &recipe, "clean", &[]);
+    let read = |name: &str| std::fs::read_to_string(tree.join("etc/yum.repos.d").join(name)).expect("repositories");
+    let distribution = read("mini.repo");
+    let addresses: Vec<&str> = distribution.lines().filter_map(|line| line.strip_prefix("baseurl=")).collect();
+    assert_eq!(addresses, [&mirror, "https://mini.example.org/$releasever/updates/$basearch/os/"], "{distribution}");
+    assert!(read("corp.repo").contains(&format!("baseurl={corp}\n")));
+    assert_eq!(std::fs::read_dir(tree.join("etc/yum.repos.d")).expect("a folder").count(), 2);
+    let verified = rpm_of_host(&verify(&tree));
+    let verified = String::from_utf8(verified.stdout).expect("text");
+    assert_eq!(unexpected(&verified), ["S.5....T.  c /etc/yum.repos.d/mini.repo"], "the one change that it takes");
+
+    let conf = place.write("dnf.conf", "[main]\ngpgcheck=1\nbest=1\nskip_if_unavailable=0\nplugins=0\n");
+    let repositories = format!("--setopt=reposdir={}", tree.join("etc/yum.repos.d").display());
+    let dnf =
+        |words: &[&str]| text(dnf(&place, &tree, &conf, 0).arg(&repositories).args(words).output().expect("dnf runs"));
+    let listed = dnf(&["repolist", "--all"]);
+    let ids: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(ids, ["corp", "mini", "mini-updates"], "{listed}");
+    // The updates are at an address that answers nobody.
+    dnf(&["--disablerepo=mini-updates", "install", "mini-caps", "corp-agent"]);
+    assert!(tree.join("usr/bin/mini-capable").exists() && tree.join("usr/bin/corp-agent").exists());
 }
 
 #[test]
@@ -286,13 +360,16 @@ fn rpm_works_in_a_container() {
         files.push_str(&format!("[[file]]\nsource = \"{name}.rpm\"\npath = \"/srv/{name}.rpm\"\n"));
     }
     let recipe = mini.recipe(&place, &files);
-    let include =
-        ["--include", "mini-caps,openssh-server,findutils,grep,tzdata", "--set", "system.timezone=Europe/Rome"];
+    let settings = ["--set", "system.timezone=Europe/Rome", "--set", "system.locale=de_DE.UTF-8"];
+    let include = [&["--include", "mini-caps,openssh-server,findutils,grep,tzdata"][..], &settings].concat();
     place.build(&recipe, "image", &include).arguments(mini.mirrors()).run().success();
     let image = Image::named("rpm");
     run(&["import", place.out("image").join("rootfs.tar").to_str().expect("text"), &image.0]);
 
-    assert_eq!(image.shell(". /etc/os-release; echo $ID; cat /etc/locale.conf; date +%Z").lines().last(), Some("CET"));
+    let said = image
+        .shell("cat /etc/locale.conf; date +%Z; id app; LC_ALL=de_DE.UTF-8 locale charmap 2>&1; ls /etc/timezone || :");
+    let settings = "LANG=de_DE.UTF-8\nCET\nuid=1000(app) gid=1000(app) groups=1000(app),12(mail)\nUTF-8\n";
+    assert_eq!(said, settings);
     let names = image.shell("rpm -qa --qf '%{name}\\n'");
     let manifest = std::fs::read_to_string(place.out("image").join("manifest.json")).expect("the manifest");
     let packages = names.lines().filter(|name| *name != "gpg-pubkey").inspect(|name| {

@@ -20,6 +20,9 @@ const FOLDERS: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
 const SQLITE: &str = "rpmdb.sqlite";
 /// The database of Berkeley DB (EL 8 and older) and that of rpm's own (SUSE), which the image's own rpm reads.
 const OTHERS: [&str; 2] = ["Packages", "Packages.db"];
+/// Where the image's own rpm reads a copy of its database, since it writes locks beside one even when it reads it. In
+/// the sandbox that is memory.
+const COPY: &str = "/dev/shm/rpmdb";
 /// The name that rpm gives to keys in the database.
 const KEYS: &str = "gpg-pubkey";
 /// What a file is to rpm, `rpmfiles.h`.
@@ -49,8 +52,10 @@ fn headers(root: &Root) -> Result<Vec<Header>> {
         let blobs = sqlite::load(root, &path).and_then(|database| sqlite::blobs(&database)).with_context(reading)?;
         return blobs.iter().map(|blob| Header::parse(blob)).collect::<Result<_>>().with_context(reading);
     }
-    let stream = Sandbox::new(root, "rpmdb").arg("--exportdb").run().with_context(reading)?;
-    from_stream(&stream).with_context(reading)
+    let folder = path.parent().unwrap_or(Path::new("")).display();
+    let script = format!("cp -a /{folder} {COPY} && rm -f {COPY}/__db.* && exec rpmdb --dbpath {COPY} --exportdb");
+    let sandbox = Sandbox::new(root, "sh").args(["-euc", &script]).read_only().named("rpmdb --exportdb");
+    from_stream(&sandbox.run().with_context(reading)?).with_context(reading)
 }
 
 /// Headers one after the other, as `rpmdb --exportdb` writes them.

@@ -86,4 +86,8 @@ impl Family for Rpm {
     fn checks(&self) -> &'static [Check] {
         checks::CHECKS
     }
+
+    fn checks_only_read(&self) -> bool {
+        true
+    }
 }
