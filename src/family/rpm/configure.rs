@@ -43,7 +43,7 @@ fn macros(plan: &Plan, root: &Root) -> Result<()> {
 fn variables(root: &Root) -> Result<()> {
     // With dnf the second is a link to the first, or is not there.
     for folder in ["etc/dnf", "etc/yum"] {
-        if !root.lstat(folder)?.is_some_and(|stat| kind(&stat) == Kind::Dir) {
+        if root.lstat(folder)?.is_none_or(|stat| kind(&stat) != Kind::Dir) {
             continue;
         }
         let variables = format!("{folder}/vars");

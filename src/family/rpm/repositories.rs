@@ -154,9 +154,9 @@ fn write_own(repository: &Repository, files: &Files, root: &Root) -> Result<()> 
     root.write(path, describe(repository, &keys), 0o644)
 }
 
-/// Gives the addresses of the keys in the image.
+/// Gives the addresses of the keys in the image: that of the package which has them, or of files written here.
 fn write_keys(repository: &Repository, root: &Root) -> Result<Vec<String>> {
-    if !repository.image_key.is_empty() {
+    if !repository.image_key.is_empty() && root.exists(&repository.image_key) {
         return Ok(vec![format!("file://{}", repository.image_key)]);
     }
     let mut addresses = Vec::new();
@@ -236,6 +236,18 @@ mod tests {
         assert_eq!(text(&root, "image-corp.repo"), expected);
         assert_eq!(text(&root, "x.repo"), expected.replace("corp", "x"));
         assert_eq!(root.read_text("etc/pki/rpm-gpg/x-0.asc").expect("the key"), "KEY");
+    }
+
+    #[test]
+    fn keys_of_packages_are_used_where_they_are() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = Root::open(dir.path()).expect("it opens");
+        let mut repository = testing::repository("x", OWN, "");
+        repository.image_key = "/etc/pki/rpm-gpg/RPM-GPG-KEY-x".into();
+        repository.keys = vec![Key { name: "k".into(), data: b"KEY".to_vec() }];
+        assert_eq!(write_keys(&repository, &root).expect("keys"), ["file:///etc/pki/rpm-gpg/x-0.asc"]);
+        root.write("etc/pki/rpm-gpg/RPM-GPG-KEY-x", "KEY", 0o644).expect("a file");
+        assert_eq!(write_keys(&repository, &root).expect("keys"), ["file:///etc/pki/rpm-gpg/RPM-GPG-KEY-x"]);
     }
 
     #[test]
