@@ -9,6 +9,7 @@ use mkbase::hash;
 mod util;
 
 mod apk;
+mod apk_image;
 mod apk_install;
 mod arch;
 mod archive;

@@ -9,9 +9,11 @@ use flate2::bufread::{GzDecoder, MultiGzDecoder};
 
 use super::info::Info;
 use super::signature::{self, Keys, Signature};
+use crate::family::members::Bounded;
 
 /// An index may have so many bytes when unpacked. That of Alpine's community repository, the largest known, has 12 MB.
 const MAX_UNPACKED: u64 = 512 << 20;
+const TOO_LARGE: &str = "it unpacks to more than 512 MiB, far more than any index has";
 /// The signatures of an index may have so many bytes when unpacked: a few blocks of a tar archive each.
 const MAX_SIGNATURES: u64 = 1 << 20;
 /// What files of version 3 begin with.
@@ -75,7 +77,7 @@ fn split(file: &[u8]) -> Result<(Vec<Signature>, &[u8])> {
 }
 
 fn parse(content: &[u8]) -> Result<Index> {
-    let unpacked = Bounded { inner: MultiGzDecoder::new(content), left: MAX_UNPACKED };
+    let unpacked = Bounded::new(MultiGzDecoder::new(content), MAX_UNPACKED, TOO_LARGE);
     let mut archive = tar::Archive::new(BufReader::new(unpacked));
     let mut found = None;
     for entry in archive.entries().context("its archive")? {
@@ -110,22 +112,6 @@ fn paragraphs(text: &str) -> Result<Vec<Info>> {
         line += paragraph.matches('\n').count() + 2;
     }
     Ok(packages)
-}
-
-/// A stream that fails at its limit instead of ending, so that a bomb is not taken for a short archive.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let left = self.left.checked_sub(count as u64);
-        self.left =
-            left.ok_or_else(|| std::io::Error::other(format!("it unpacks to more than {MAX_UNPACKED} bytes")))?;
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

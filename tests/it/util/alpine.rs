@@ -34,6 +34,11 @@ impl Fixture {
         }
     }
 
+    /// The folder that holds the repositories.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The folder with the program `apk`.
     pub fn bin(&self) -> PathBuf {
         self.folder.join("host/bin")
