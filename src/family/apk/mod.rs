@@ -16,6 +16,7 @@ use info::Info;
 
 mod accounts;
 #[cfg(test)]
+#[allow(dead_code, reason = "the integration tests use more of it")]
 mod apk_maker;
 mod checks;
 mod database;
