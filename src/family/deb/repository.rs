@@ -1,5 +1,6 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
+use std::io::BufReader;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -125,9 +126,14 @@ fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: b
     let listed = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(_, listed)| listed);
     let text = listed.map(|listed| remote(repository, base, by_hash, &wanted.path, listed));
     if let Some(text) = &text
-        && let Some(path) = context.fetcher.cached(text)?
+        && let Some(mut entry) = context.fetcher.open(text)?
     {
-        return Index::open(&path, Codec::None, Some(text.size), &text.name, context.jobs);
+        // It is checked while it is read; what was read counts only if it was right to its end.
+        let input = BufReader::new(&mut entry);
+        let index = Index::read(input, Codec::None, Some(text.size), &text.name, context.jobs, |_| {});
+        if entry.is_intact() {
+            return index;
+        }
     }
     let file = fetch_index(&context.fetcher, repository, base, by_hash, wanted)?;
     match text.filter(|text| file.codec != Codec::None && text.size >= KEPT_FROM) {
