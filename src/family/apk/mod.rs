@@ -139,4 +139,9 @@ impl Family for Apk {
     fn checks(&self) -> &'static [Check] {
         checks::CHECKS
     }
+
+    /// `apk info` opens the database for reading and takes no lock.
+    fn checks_only_read(&self) -> bool {
+        true
+    }
 }
