@@ -24,6 +24,7 @@ mod lock;
 mod oracle;
 mod reproducible;
 mod rpm;
+mod rpm_tree;
 mod sources;
 mod ssh;
 mod tools;
