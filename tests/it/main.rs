@@ -23,6 +23,8 @@ mod lock;
 mod oracle;
 mod reproducible;
 mod rpm;
+mod rpm_bad;
+mod rpm_lock;
 mod sources;
 mod ssh;
 mod tools;
