@@ -285,8 +285,10 @@ def main():
         answer = {"error": describe(error)}
         if isinstance(error, dnf.exceptions.MarkingErrors):
             answer["usage"] = True
-    with open(sys.argv[2], "w", encoding="utf-8") as file:
+    # Over what is there: on a disk that became full there is no room for a file that is made anew.
+    with open(sys.argv[2], "r+", encoding="utf-8") as file:
         json.dump(answer, file)
+        file.truncate()
 
 
 main()
