@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +14,7 @@ use crate::family::{self, Engine, Family, Fetched};
 use crate::fetch::{Fetcher, Remote};
 use crate::interrupt;
 use crate::lock::{Lock, LockedPackage, Previous};
-use crate::pack::{self, Compression, Packed};
+use crate::pack::{self, Compression, Listing, Packed};
 use crate::plan::Plan;
 use crate::root::Root;
 use crate::sandbox::{TIME_LIMIT, foreign, userns};
@@ -145,17 +146,18 @@ fn stages(
     if let Some(outcome) = stopped(Stage::Clean)? {
         return Ok(outcome);
     }
-    check::check(context, plan, family, &root).context("checking the image")?;
-    interrupt::check()?;
+    let packing = Packing { context, plan, family, root: &root, compression: options.compression, begin };
     let Some(output) = output else {
-        pack(context, options, &root, lock.epoch, begin, &mut std::io::stdout().lock())
-            .context("writing the tar to standard output")?;
+        // What is written there cannot be taken back.
+        packing.check()?;
+        let packed = packing.pack(&Listing::new(&root)?, &AtomicBool::new(false), &mut std::io::stdout().lock());
+        packed.context("writing the tar to standard output")?;
         return Ok(Outcome::Written);
     };
     let codec = options.compression.codec;
     let mut file = output.create(codec.file_name())?;
-    let packed = pack(context, options, &root, lock.epoch, begin, &mut file)
-        .with_context(|| format!("writing {} of {}", codec.file_name(), output.path().display()))?;
+    let writing = || format!("writing {} of {}", codec.file_name(), output.path().display());
+    let packed = packing.check_and_pack(&mut file, &writing)?;
     interrupt::check()?;
     let image = emit::Image {
         plan,
@@ -169,20 +171,64 @@ fn stages(
     Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
 }
 
-fn pack(
-    context: &Context,
-    options: &Options,
-    root: &Root,
-    epoch: i64,
+/// The last two stages on the tree.
+struct Packing<'a> {
+    context: &'a Context,
+    plan: &'a Plan,
+    family: &'a dyn Family,
+    root: &'a Root,
+    compression: Compression,
     begin: i64,
-    out: &mut dyn Write,
-) -> Result<Packed> {
-    let step = context.ui.step("Packing");
-    let bar = step.bar(0, Unit::Bytes);
-    let packed = pack::pack(root, epoch, begin, options.compression, options.jobs, out, &bar)?;
-    drop(bar);
-    step.done(format_args!("{} into {}", ui::bytes(packed.unpacked), ui::bytes(packed.packed)));
-    Ok(packed)
+}
+
+impl Packing<'_> {
+    fn check(&self) -> Result<()> {
+        check::check(self.context, self.plan, self.family, self.root).context("checking the image")?;
+        Ok(interrupt::check()?)
+    }
+
+    /// Packs while the checks run, if they leave the tree as it is. If one fails, the tarball goes with the staging
+    /// folder it is in.
+    fn check_and_pack(&self, out: &mut dyn Write, writing: &dyn Fn() -> String) -> Result<Packed> {
+        let unwanted = AtomicBool::new(false);
+        let beside = self.family.checks_only_read();
+        if !beside {
+            self.check()?;
+        }
+        // Made first: where the tree has no folders to mount `/proc` and the like on, they are there during a check.
+        let listing = Listing::new(self.root).with_context(writing)?;
+        std::thread::scope(|scope| {
+            let check = || {
+                let checked = self.check();
+                if checked.is_err() {
+                    unwanted.store(true, Ordering::Relaxed);
+                }
+                checked
+            };
+            let checking = beside.then(|| scope.spawn(check));
+            let packed = self.pack(&listing, &unwanted, out).with_context(writing);
+            if let Some(checking) = checking {
+                checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            }
+            packed
+        })
+    }
+
+    fn pack(&self, listing: &Listing, unwanted: &AtomicBool, out: &mut dyn Write) -> Result<Packed> {
+        let step = self.context.ui.step("Packing");
+        let bar = step.bar(0, Unit::Bytes);
+        let settings = pack::Settings {
+            compression: self.compression,
+            jobs: self.context.jobs,
+            epoch: self.plan.epoch.context("packing without an epoch")?,
+            build_start: self.begin,
+            unwanted,
+        };
+        let packed = pack::pack(self.root, listing, settings, out, &bar)?;
+        drop(bar);
+        step.done(format_args!("{} into {}", ui::bytes(packed.unpacked), ui::bytes(packed.packed)));
+        Ok(packed)
+    }
 }
 
 /// When the tree's making begins, in seconds since 1970: whatever has an earlier time came with a package, whatever has

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use anyhow::{Context as _, Result};
 use xz2::bufread::XzDecoder;
-use xz2::stream::{MtStreamBuilder, Stream};
+use xz2::stream::{IGNORE_CHECK, MtStreamBuilder, Stream};
 
 /// The dictionary and the blocks of an xz file may take this much memory, in bytes. `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 512 << 20;
@@ -61,11 +61,20 @@ impl Codec {
     /// The uncompressed content of `input`: all of it, where streams follow one another too. An xz stream of several
     /// blocks is read with `threads` threads.
     pub fn reader<'a>(self, input: impl BufRead + Send + 'a, threads: usize) -> Result<Box<dyn Read + Send + 'a>> {
+        self.reader_with(input, Xz { threads: u32::try_from(threads)?, flags: 0 })
+    }
+
+    /// The same with one thread, of a file whose hash was found to be right: the checksums in xz files are left alone,
+    /// which saves a tenth of the time.
+    pub fn verified_reader<'a>(self, input: impl BufRead + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
+        self.reader_with(input, Xz { threads: 1, flags: IGNORE_CHECK })
+    }
+
+    fn reader_with<'a>(self, input: impl BufRead + Send + 'a, xz: Xz) -> Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Codec::Xz => {
-                let threads = u32::try_from(threads)?;
-                let decoder = XzDecoder::new_stream(input, xz_stream(threads).context("starting the xz decoder")?);
-                Box::new(XzStreams { decoder: Some(decoder), threads })
+                let decoder = XzDecoder::new_stream(input, xz.stream().context("starting the xz decoder")?);
+                Box::new(XzStreams { decoder: Some(decoder), xz })
             }
             Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
             Codec::Zstd => {
@@ -78,11 +87,21 @@ impl Codec {
     }
 }
 
-fn xz_stream(threads: u32) -> Result<Stream, xz2::stream::Error> {
-    if threads > 1 {
-        MtStreamBuilder::new().threads(threads).memlimit_threading(XZ_MEMORY).memlimit_stop(XZ_MEMORY).decoder()
-    } else {
-        Stream::new_stream_decoder(XZ_MEMORY, 0)
+/// How xz is read.
+#[derive(Debug, Clone, Copy)]
+struct Xz {
+    threads: u32,
+    /// Of the decoder with one thread, `lzma/container.h`.
+    flags: u32,
+}
+
+impl Xz {
+    fn stream(self) -> Result<Stream, xz2::stream::Error> {
+        if self.threads <= 1 {
+            return Stream::new_stream_decoder(XZ_MEMORY, self.flags);
+        }
+        let mut builder = MtStreamBuilder::new();
+        builder.threads(self.threads).memlimit_threading(XZ_MEMORY).memlimit_stop(XZ_MEMORY).decoder()
     }
 }
 
@@ -91,7 +110,7 @@ fn xz_stream(threads: u32) -> Result<Stream, xz2::stream::Error> {
 struct XzStreams<R> {
     /// `None` at the end and after an error.
     decoder: Option<XzDecoder<R>>,
-    threads: u32,
+    xz: Xz,
 }
 
 impl<R: BufRead> Read for XzStreams<R> {
@@ -106,7 +125,7 @@ impl<R: BufRead> Read for XzStreams<R> {
             if !skip_padding(&mut input)? {
                 break;
             }
-            self.decoder = Some(XzDecoder::new_stream(input, xz_stream(self.threads)?));
+            self.decoder = Some(XzDecoder::new_stream(input, self.xz.stream()?));
         }
         Ok(0)
     }
@@ -156,6 +175,10 @@ mod tests {
                 };
                 assert_eq!(read(packed), text, "{codec:?}");
                 assert_eq!(read(&packed.repeat(2)), text.repeat(2), "{codec:?}");
+                let mut verified = Vec::new();
+                let mut reader = codec.verified_reader(&packed[..]).expect("it starts");
+                reader.read_to_end(&mut verified).expect("it reads");
+                assert_eq!(verified, text, "{codec:?}");
                 if *codec == Codec::Xz {
                     assert_eq!(read(&[&packed[..], &[0; 8], packed, &[0; 4]].concat()), text.repeat(2));
                     let rubbish = [&packed[..], b"x"].concat();

@@ -1,5 +1,6 @@
 //! Work shared between threads.
 
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -41,9 +42,43 @@ pub fn parallel<T: Send>(jobs: usize, items: &[usize], work: impl Fn(usize) -> R
     Ok(done)
 }
 
+/// Does something with parts of a long list on all cores: `work` is given the place of the first item of its part, and
+/// the part. The results are in the order of the list.
+pub fn in_parts<T: Sync, R: Send>(items: &[T], work: impl Fn(usize, &[T]) -> R + Sync) -> Vec<R> {
+    const PART: usize = 2000;
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let start = next.fetch_add(PART, Ordering::Relaxed);
+            let Some(rest) = items.get(start..).filter(|rest| !rest.is_empty()) else { return done };
+            done.push((start, work(start, &rest[..rest.len().min(PART)])));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut parts: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores.min(items.len().div_ceil(PART))).map(|_| scope.spawn(worker)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    parts.sort_by_key(|(start, _)| *start);
+    parts.into_iter().map(|(_, result)| result).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_in_order_and_leave_nothing_out() {
+        for length in [0, 1, 1999, 2000, 2001, 9999] {
+            let items: Vec<usize> = (0..length).collect();
+            let parts = in_parts(&items, |first, part| {
+                assert_eq!(part.first(), Some(&first));
+                part.to_vec()
+            });
+            assert_eq!(parts.concat(), items);
+        }
+    }
 
     #[test]
     fn results_are_in_order_and_the_first_failure_counts() {

@@ -47,7 +47,7 @@ impl Check {
     }
 }
 
-/// Runs a command in the tree, with these variables: [`in_sandbox`], but for tests.
+/// Runs a command in the tree, with these variables: [`in_sandbox`] or [`in_read_only_sandbox`], but for tests.
 pub type Runner = dyn Fn(&Root, &[&str], &[(&str, &str)]) -> Result<Output> + Sync;
 
 /// What a check looks at.
@@ -89,9 +89,18 @@ impl Subject<'_> {
 
 /// The [`Runner`] of every real check.
 pub fn in_sandbox(root: &Root, command: &[&str], env: &[(&str, &str)]) -> Result<Output> {
+    sandbox(root, command, env)?.output()
+}
+
+/// The same for a command that can change nothing in the tree.
+pub fn in_read_only_sandbox(root: &Root, command: &[&str], env: &[(&str, &str)]) -> Result<Output> {
+    sandbox(root, command, env)?.read_only().output()
+}
+
+fn sandbox<'r>(root: &'r Root, command: &[&str], env: &[(&str, &str)]) -> Result<Sandbox<'r>> {
     let (program, arguments) = command.split_first().context("running nothing in the sandbox")?;
     let sandbox = Sandbox::new(root, program).args(arguments);
-    env.iter().fold(sandbox, |sandbox, (name, value)| sandbox.env(name, value)).output()
+    Ok(env.iter().fold(sandbox, |sandbox, (name, value)| sandbox.env(name, value)))
 }
 
 /// Something wrong with an image.
@@ -214,7 +223,7 @@ pub fn check_tree(
         placed: &settings.placed,
         epoch: settings.epoch,
         clean_skip: &settings.clean_skip,
-        runner: &in_sandbox,
+        runner: if family.checks_only_read() { &in_read_only_sandbox } else { &in_sandbox },
     };
     run_checks(&subject, skip, jobs, ui)
 }

@@ -56,7 +56,8 @@ pub struct Member {
     pub mtime: i64,
     /// Extended attributes.
     pub xattrs: Vec<(String, Vec<u8>)>,
-    /// SHA-1 of the content, or of a link's target, in hexadecimal, where the archive says it (`APK-TOOLS.checksum.SHA1`).
+    /// SHA-1 of the content, or of a link's target, in hexadecimal, where the archive says it: the pax record
+    /// `APK-TOOLS.checksum.SHA1`.
     pub sha1: Option<String>,
 }
 

@@ -147,4 +147,9 @@ pub trait Family: Sync {
 
     /// The checks of this family, besides those of every image.
     fn checks(&self) -> &'static [Check];
+
+    /// Whether the checks get on with a tree that they cannot write to. Then packing need not wait for them.
+    fn checks_only_read(&self) -> bool {
+        false
+    }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::interrupt;
 use download::Batch;
 use http::{Client, MAX_CONNECTIONS};
-use store::{HalfFiles, Incoming, Store};
+use store::{Entry, HalfFiles, Incoming, Store};
 
 mod download;
 mod http;
@@ -170,6 +170,12 @@ impl Fetcher {
         self.shared.store.intact(file, &|| Ok(interrupt::check()?))
     }
 
+    /// The same, to be read and checked in one go.
+    pub fn open<'f>(&'f self, file: &'f Remote) -> Result<Option<Checking<'f>>> {
+        let store = &self.shared.store;
+        Ok(store.open(file)?.map(|entry| Checking { store, file, entry }))
+    }
+
     /// Begins to put a file of known hash into the cache that is not downloaded but made here of one that was.
     pub fn keep<'f>(&'f self, file: &'f Remote) -> Result<Keeping<'f>> {
         let store = &self.shared.store;
@@ -206,6 +212,28 @@ impl Fetcher {
             return Err(FetchError::Offline { missing: missing.collect() }.into());
         }
         Ok(paths.into_iter().flatten().collect())
+    }
+}
+
+/// A file of the cache whose hash is found out while it is read. What was read of it counts for nothing until
+/// [`Checking::is_intact`] says so.
+#[derive(Debug)]
+pub struct Checking<'f> {
+    store: &'f Store,
+    file: &'f Remote,
+    entry: Entry,
+}
+
+impl Checking<'_> {
+    /// Whether the whole file is the right one; what was not read yet is read for that.
+    pub fn is_intact(self) -> bool {
+        self.store.close(self.entry, self.file)
+    }
+}
+
+impl std::io::Read for Checking<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.entry.read(buffer)
     }
 }
 

@@ -64,6 +64,13 @@ pub(super) struct Incoming {
     pub resumed: bool,
 }
 
+/// A file of the store that is being read, see [`Store::open`].
+#[derive(Debug)]
+pub(super) struct Entry {
+    file: File,
+    hasher: Sha256,
+}
+
 impl Store {
     /// The store below a cache folder, which is made if it is not there.
     pub fn new(cache: &Path) -> Result<Store> {
@@ -100,16 +107,46 @@ impl Store {
 
     /// The path of a file if it is here and intact. `check` is called between chunks.
     pub fn intact(&self, file: &Remote, check: &dyn Fn() -> Result<()>) -> Result<Option<PathBuf>> {
+        let Some(mut entry) = self.open(file)? else { return Ok(None) };
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            check()?;
+            match entry.read(&mut chunk) {
+                Ok(0) => break,
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => break,
+                _ => {}
+            }
+        }
+        if self.close(entry, file) { self.entry(&file.sha256).map(Some) } else { Ok(None) }
+    }
+
+    /// A file that is here and has the right size, to be read and then [closed](Store::close): only that tells whether
+    /// it is intact.
+    pub fn open(&self, file: &Remote) -> Result<Option<Entry>> {
         let path = self.entry(&file.sha256)?;
         // Whatever makes an entry unreadable, a new download settles it or says why not.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let Ok(mut entry) = OpenOptions::new().read(true).custom_flags(flags).open(&path) else { return Ok(None) };
-        let right_size = entry.metadata().is_ok_and(|m| m.is_file() && m.len() == file.size);
-        if !right_size || digest(&mut entry, check)?.as_deref() != Some(&file.sha256) {
-            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(file.name.clone());
-            return Ok(None);
+        let Ok(entry) = OpenOptions::new().read(true).custom_flags(flags).open(&path) else { return Ok(None) };
+        if entry.metadata().is_ok_and(|m| m.is_file() && m.len() == file.size) {
+            return Ok(Some(Entry { file: entry, hasher: Sha256::new() }));
         }
-        Ok(mark_used(entry).then_some(path))
+        self.note_damaged(file);
+        Ok(None)
+    }
+
+    /// Reads the rest of a file. Whether all of it is right, and it is still there.
+    pub fn close(&self, mut entry: Entry, file: &Remote) -> bool {
+        // Of one that cannot be read, the hash of what was read is not the right one either.
+        let _ = io::copy(&mut entry, &mut io::sink());
+        if hex(&entry.hasher.finalize()) == file.sha256 {
+            return mark_used(entry.file);
+        }
+        self.note_damaged(file);
+        false
+    }
+
+    fn note_damaged(&self, file: &Remote) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(file.name.clone());
     }
 
     /// A small file that was kept under an address, see [`Store::keep_address`].
@@ -220,21 +257,6 @@ pub(super) fn open_lock(cache: &Path) -> Option<File> {
     create.open(&path).or_else(|_| File::open(&path)).ok()
 }
 
-/// The hash of what is left of a file; `None` where it cannot be read.
-fn digest(file: &mut File, check: &dyn Fn() -> Result<()>) -> Result<Option<String>> {
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        check()?;
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(Some(hex(&hasher.finalize()))),
-            Ok(n) => hasher.update(&chunk[..n]),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Ok(None),
-        }
-    }
-}
-
 /// Notes that an entry is in use, as far as this user may. False: it was removed in the meantime.
 fn mark_used(entry: File) -> bool {
     let entry = match Flock::lock(entry, FlockArg::LockShared) {
@@ -245,6 +267,14 @@ fn mark_used(entry: File) -> bool {
     // Setting a time needs the owner; somebody else's cache then counts as unused by this user.
     let _ = entry.set_modified(SystemTime::now());
     entry.metadata().is_ok_and(|m| m.nlink() > 0)
+}
+
+impl Read for Entry {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 impl Incoming {

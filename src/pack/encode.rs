@@ -59,15 +59,15 @@ impl Encoder {
         }
     }
 
-    /// Compresses one block. Gives up when `stopped` is set or the process was interrupted.
-    pub fn encode(&self, block: &[u8], stopped: &AtomicBool) -> Result<Piece> {
+    /// Compresses one block. Gives up when `unwanted` is set or the process was interrupted.
+    pub fn encode(&self, block: &[u8], unwanted: &AtomicBool) -> Result<Piece> {
         let level = self.compression.level();
         let plain = block.len() as u64;
         let out = Vec::with_capacity(block.len() / 3);
         let data = match self.compression.codec {
             Codec::Xz => {
                 let mut encoder = xz::encoder(out, level)?;
-                feed(&mut encoder, block, stopped)?;
+                feed(&mut encoder, block, unwanted)?;
                 let stream = encoder.finish().context("compressing with xz")?;
                 let (data, unpadded) = xz::block(&stream, plain)?;
                 return Ok(Piece { data, plain, unpadded });
@@ -76,13 +76,13 @@ impl Encoder {
                 let mut encoder = zstd::stream::write::Encoder::new(out, level).context("starting zstd")?;
                 encoder.include_checksum(true).context("setting up zstd")?;
                 encoder.set_pledged_src_size(Some(plain)).context("setting up zstd")?;
-                feed(&mut encoder, block, stopped)?;
+                feed(&mut encoder, block, unwanted)?;
                 encoder.finish().context("compressing with zstd")?
             }
             Codec::Gzip => {
                 let level = flate2::Compression::new(level.unsigned_abs());
                 let mut encoder = GzBuilder::new().mtime(0).operating_system(GZIP_NO_SYSTEM).write(out, level);
-                feed(&mut encoder, block, stopped)?;
+                feed(&mut encoder, block, unwanted)?;
                 encoder.finish().context("compressing with gzip")?
             }
             Codec::None => block.to_vec(),
@@ -91,10 +91,10 @@ impl Encoder {
     }
 }
 
-fn feed(encoder: &mut dyn Write, block: &[u8], stopped: &AtomicBool) -> Result<()> {
+fn feed(encoder: &mut dyn Write, block: &[u8], unwanted: &AtomicBool) -> Result<()> {
     for step in block.chunks(STEP) {
         interrupt::check()?;
-        if stopped.load(Ordering::Relaxed) {
+        if unwanted.load(Ordering::Relaxed) {
             bail!("nobody waits for this any more");
         }
         encoder.write_all(step).context("compressing")?;

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
@@ -121,24 +122,40 @@ pub struct Packed {
     pub packed: u64,
 }
 
-/// Writes the tree as a compressed tar. The bytes depend on the tree, the epoch and the compression only.
-///
-/// Times are whole seconds since 1970: a file as new as `build_start` was touched by the build and gets the epoch,
-/// any other keeps its own time, but none is newer than the epoch. Sockets are left out, and so is what lies in
-/// `/dev`, `/proc` and `/sys`, which a container engine fills. `bar` counts bytes of the tar; its total is set here.
+/// What of a tree goes into the tar, as it was when this was made.
+#[derive(Debug)]
+pub struct Listing(Vec<tree::Item>);
+
+impl Listing {
+    /// Everything in the tree. Sockets are left out, and so is what lies in `/dev`, `/proc` and `/sys`, which a container
+    /// engine fills.
+    pub fn new(root: &Root) -> Result<Listing> {
+        tree::items(root).map(Listing)
+    }
+}
+
+/// How to pack.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Compression of the tar.
+    pub compression: Compression,
+    /// Threads that compress.
+    pub jobs: usize,
+    /// No file is newer, in whole seconds since 1970.
+    pub epoch: i64,
+    /// A file as new as this, in whole seconds since 1970, was touched by the build and gets the epoch; any other keeps
+    /// its own time.
+    pub build_start: i64,
+    /// Once it is set, nobody wants the result: packing gives up with an error.
+    pub unwanted: &'a AtomicBool,
+}
+
+/// Writes what the listing holds of the tree as a compressed tar. The bytes depend on the tree, the epoch and the
+/// compression only. `bar` counts bytes of the tar; its total is set here.
 ///
 /// Writing to `out` fails with the error of the writer and "writing the tarball"; the caller knows where that is.
-pub fn pack(
-    root: &Root,
-    epoch: i64,
-    build_start: i64,
-    compression: Compression,
-    jobs: usize,
-    out: &mut dyn Write,
-    bar: &Bar,
-) -> Result<Packed> {
-    let items = tree::items(root)?;
-    bar.total(items.iter().map(tree::Item::tar_size).sum());
-    let clock = tree::Clock { epoch, build_start };
-    stream::run(compression, jobs, out, bar, |sink| tree::write(root, &items, clock, sink))
+pub fn pack(root: &Root, listing: &Listing, settings: Settings<'_>, out: &mut dyn Write, bar: &Bar) -> Result<Packed> {
+    bar.total(listing.0.iter().map(tree::Item::tar_size).sum());
+    let clock = tree::Clock { epoch: settings.epoch, build_start: settings.build_start };
+    stream::run(settings, out, bar, |sink| tree::write(root, &listing.0, clock, sink))
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use super::encode::{Encoder, Framing, Piece};
-use super::{Compression, Packed};
+use super::{Packed, Settings};
 use crate::codec::Codec;
 use crate::hash::hex;
 use crate::interrupt;
@@ -130,19 +130,14 @@ impl Sink<'_> {
 
 /// Compresses what `produce` writes and writes it to `out`.
 pub fn run(
-    compression: Compression,
-    jobs: usize,
+    settings: Settings<'_>,
     out: &mut dyn Write,
     bar: &Bar,
     produce: impl FnOnce(&mut Sink<'_>) -> Result<()> + Send,
 ) -> Result<Packed> {
-    let encoder = Encoder::new(compression);
-    let jobs = jobs.max(1);
-    let workers = if compression.codec == Codec::None { 0 } else { jobs };
+    let encoder = Encoder::new(settings.compression);
+    let workers = if settings.compression.codec == Codec::None { 0 } else { settings.jobs.max(1) };
     let pool = Arc::new(Pool { size: encoder.block_size(), free: Mutex::new(Vec::new()) });
-    // Set when the writer has failed: what is being compressed then is for nobody.
-    let stopped = AtomicBool::new(false);
-
     thread::scope(|scope| {
         let (to_writer, from_order) = sync_channel::<Next>(workers + SPARE);
         let (to_hasher, from_sink) = sync_channel::<Arc<Block>>(workers + SPARE);
@@ -160,13 +155,13 @@ pub fn run(
 
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..workers {
-            let (queue, encoder, stopped) = (Arc::clone(&queue), &encoder, &stopped);
+            let (queue, encoder) = (Arc::clone(&queue), &encoder);
             scope.spawn(move || {
                 loop {
                     let job = queue.lock().unwrap_or_else(|e| e.into_inner()).recv();
                     let Ok((block, reply)) = job else { break };
                     // A writer that failed takes no replies.
-                    let _ = reply.send(encoder.encode(&block, stopped));
+                    let _ = reply.send(encoder.encode(&block, settings.unwanted));
                 }
             });
         }
@@ -190,9 +185,10 @@ pub fn run(
             sink.finish()
         });
 
-        let written = write_out(&encoder, from_order, out, bar);
+        let written = write_out(&encoder, from_order, settings.unwanted, out, bar);
         if written.is_err() {
-            stopped.store(true, Ordering::Relaxed);
+            // What is being compressed is for nobody any more.
+            settings.unwanted.store(true, Ordering::Relaxed);
         }
         let produced = producer.join().unwrap_or_else(|panic| resume_unwind(panic));
         let (diff_id, unpacked) = hasher.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -207,6 +203,7 @@ pub fn run(
 fn write_out(
     encoder: &Encoder,
     order: Receiver<Next>,
+    unwanted: &AtomicBool,
     out: &mut dyn Write,
     bar: &Bar,
 ) -> Result<(Option<String>, u64)> {
@@ -224,6 +221,9 @@ fn write_out(
     put(&framing.begin(), true)?;
     for next in order {
         interrupt::check()?;
+        if unwanted.load(Ordering::Relaxed) {
+            bail!("nobody waits for the tarball any more");
+        }
         match next {
             Next::Plain(block) => {
                 put(&block, false)?;

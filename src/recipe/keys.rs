@@ -24,8 +24,8 @@ pub struct PinnedKey {
     pub pin: String,
 }
 
-/// The keys under `key` of a table, in the order of the recipe. `path` is what messages call that.
-pub fn read_all(node: &Node, path: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
+/// The keys under `key` of a table, in the order of the recipe. `key` is what messages call that: `repository.corp.key`.
+pub fn read_all(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<Vec<PinnedKey>> {
     let Some(value) = node.get("key") else { return Ok(Vec::new()) };
     let given = match &value.value {
         Value::List(list) => list.as_slice(),
@@ -34,13 +34,13 @@ pub fn read_all(node: &Node, path: &str, choice: &Choice<'_>) -> anyhow::Result<
     let mut keys = Vec::new();
     for one in given {
         if one.table().is_some() {
-            keys.push(download(one, path, choice)?);
+            keys.push(download(one, key, choice)?);
             continue;
         }
-        let given = fill(one, path, &choice.placeholders)?;
-        let files = if given.ends_with('/') { list(one, path, &given)? } else { vec![given] };
+        let path = fill(one, key, &choice.placeholders)?;
+        let files = if path.ends_with('/') { list(one, key, &path)? } else { vec![path] };
         for file in files {
-            let data = read(one, path, &file, KEY_LIMIT)?;
+            let data = read(one, key, &file, KEY_LIMIT)?;
             keys.push(PinnedKey { name: file_name(&file), pin: crate::hash::sha256(&data), data });
         }
     }

@@ -42,6 +42,8 @@ pub struct Spec {
     pub root: PathBuf,
     /// What file system the command sees.
     pub place: Place,
+    /// A program of the tree can change nothing in it.
+    pub read_only: bool,
     /// Program and arguments.
     pub arguments: Vec<OsString>,
     /// The whole environment.
@@ -202,6 +204,9 @@ fn enter_tree(spec: &Spec) -> Result<()> {
     mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
         .with_context(|| format!("binding {}", root.display()))?;
     let root = mounts::open_dir(root)?;
+    if spec.read_only {
+        mounts::read_only(&root).context("making the tree read-only")?;
+    }
     mounts::system(&root, Path::new(""))?;
     if !spec.binds.is_empty() {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

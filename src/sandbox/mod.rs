@@ -73,6 +73,7 @@ pub struct Foreign {
 pub struct Sandbox<'a> {
     root: &'a Root,
     place: Place,
+    read_only: bool,
     arguments: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     binds: Vec<Bind>,
@@ -99,6 +100,7 @@ impl<'a> Sandbox<'a> {
         Sandbox {
             root,
             place: Place::Tree,
+            read_only: false,
             arguments: vec![program.as_ref().to_os_string()],
             env,
             binds: Vec::new(),
@@ -119,6 +121,12 @@ impl<'a> Sandbox<'a> {
     pub fn beside(root: &'a Root, programs: &Path, mounts: bool, program: impl AsRef<OsStr>) -> Sandbox<'a> {
         let place = Place::Beside { programs: programs.to_owned(), mounts };
         Sandbox { place, ..Sandbox::new(root, program) }.env("HOME", tools::HOME)
+    }
+
+    /// A program of the tree then can change nothing in it.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     /// Adds an argument.

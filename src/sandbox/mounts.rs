@@ -104,7 +104,7 @@ impl Source<'_> {
 }
 
 /// Makes a mount, and all that are mounted below it, read-only.
-fn read_only(mounted: &OwnedFd) -> Result<()> {
+pub fn read_only(mounted: &OwnedFd) -> Result<()> {
     match sys::mount_read_only(mounted) {
         Ok(()) => return Ok(()),
         // Older than Linux 5.12: the mount itself only.

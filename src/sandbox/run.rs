@@ -37,6 +37,7 @@ pub(super) fn run(sandbox: &Sandbox<'_>, shown: &str) -> Result<Output> {
         // The process works in another folder than this one.
         root: std::path::absolute(sandbox.root.path()).context("finding the root filesystem")?,
         place: sandbox.place.clone(),
+        read_only: sandbox.read_only,
         arguments: sandbox.arguments.clone(),
         env: sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         binds: sandbox.binds.clone(),

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::skip;
 use crate::util::mkbase::{Place, shared_cache, test_user};
@@ -97,15 +96,14 @@ fn a_tree_is_kept_checked_refreshed_and_pruned() {
     };
     lock(&[]).success();
     let [tree] = trees().try_into().expect("one tree");
-    let begin = Instant::now();
     let ended = lock(&[]).success();
-    assert!(!ended.stderr.contains("Tooling") && begin.elapsed() < Duration::from_secs(60), "it is found");
+    assert!(!ended.stderr.contains("Tooling"), "it is found");
 
     // A file that is gone, and what a killed build left.
     std::fs::remove_file(tree.join("rootfs/usr/bin/dnf-3")).expect("removes");
     let ended = lock(&[]).success();
     assert!(ended.stderr.contains("damaged") && ended.stderr.contains("Tooling"), "{}", ended.stderr);
-    assert_eq!(trees(), [tree.clone()], "the same one again");
+    assert_eq!(trees(), std::slice::from_ref(&tree), "the same one again");
     let ended = lock(&["--refresh-tools"]).success();
     assert!(ended.stderr.contains("Tooling"), "{}", ended.stderr);
 

@@ -38,7 +38,7 @@ pub struct Info {
     pub depends: Dependencies,
     /// What else it goes by.
     pub provides: Dependencies,
-    /// Which package goes first among those that provide a name without a version; 0: it is never chosen for that alone.
+    /// Which package goes first among those that provide a name without a version; 0: it is not chosen for that alone.
     pub provider_priority: u16,
     /// It comes by itself when all of these are there.
     pub install_if: Dependencies,

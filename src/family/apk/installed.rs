@@ -101,7 +101,8 @@ mod tests {
         root.create_dir_all("usr/bin", 0o755).expect("a folder");
         root.create_dir_all("lib/apk/db", 0o755).expect("a folder");
         root.symlink("usr/bin", "bin").expect("a link");
-        let text = "C:Q1x\nP:b\nV:1-r0\nA:x86_64\nI:7\nL:MIT\no:src\nF:bin\nR:sh\na:0:0:777\nF:gone\nR:x\n\n                    C:Q1y\nP:a\nV:2\nA:x86_64\nF:\nR:top\nF:etc\nR:a.conf\nF:usr/bin\nR:sh\n\n";
+        let text = "C:Q1x\nP:b\nV:1-r0\nA:x86_64\nI:7\nL:MIT\no:src\nF:bin\nR:sh\na:0:0:777\nF:gone\nR:x\n\n\
+                    C:Q1y\nP:a\nV:2\nA:x86_64\nF:\nR:top\nF:etc\nR:a.conf\nF:usr/bin\nR:sh\n\n";
         root.write(INSTALLED, text, 0o644).expect("a file");
         let packages = installed(&root).expect("it reads");
         let names: Vec<_> = packages.iter().map(|p| (p.name.as_str(), p.source.as_str(), p.installed_size)).collect();

@@ -42,6 +42,8 @@ mod solve;
 mod stage;
 mod tool;
 mod tree;
+#[cfg(test)]
+mod tree_tests;
 mod triggers;
 #[cfg(test)]
 mod unpack_tests;

@@ -13,8 +13,8 @@ pub type NameId = usize;
 /// A package, by its place in the pool.
 pub type PackageId = usize;
 
-/// apk keeps its names in a table of so many buckets, and its folders in another one. The order in which it meets the names of equal right follows from
-/// that, and with it some of its choices.
+/// apk keeps its names in a table of so many buckets, and its folders in another one. The order in which it meets the
+/// names of equal right follows from that, and with it some of its choices.
 const BUCKETS: u32 = 20_000;
 /// What apk's hash function starts from.
 const SEED: u32 = 5381;

@@ -215,7 +215,7 @@ impl<'p, 'a> Solver<'p, 'a> {
         self.dirty.push_back(name);
     }
 
-    /// Puts a name where it belongs now. One that waits already is moved if it has only one package left, or if `again`.
+    /// Puts a name where it belongs now. One that waits already is moved if it has only one package left, or `again`.
     fn enqueue(&mut self, name: NameId, again: bool) {
         let state = &self.names[name];
         let only_one = state.relations_done && state.requirers > 0 && state.selectable && !state.has_options;

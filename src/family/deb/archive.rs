@@ -223,5 +223,5 @@ fn decompress<'r>(ending: &str, stream: impl BufRead + Send + 'r) -> Result<Box<
         )
     })?;
     // One thread: the other cores are busy with other packages.
-    codec.reader(stream, 1)
+    codec.verified_reader(stream)
 }

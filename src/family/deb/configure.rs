@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::archive::Control;
 use super::database::{self, ADMIN, Name};
 use super::order::Graph;
+use super::stubs::Stubs;
 use crate::context::Context;
 use crate::family::Fetched;
 use crate::root::Root;
@@ -16,11 +17,6 @@ use crate::sandbox::{Output, Sandbox, TimedOut};
 /// Services are not started while it exits with 101, invoke-rc.d(8).
 const POLICY: &str = "usr/sbin/policy-rc.d";
 const POLICY_TEXT: &str = "#!/bin/sh\nexit 101\n";
-
-/// Scripts that start a daemon without asking policy-rc.d use this program.
-const START_STOP: &str = "usr/sbin/start-stop-daemon";
-const START_STOP_REAL: &str = "usr/sbin/start-stop-daemon.REAL";
-const START_STOP_TEXT: &str = "#!/bin/sh\necho 'start-stop-daemon: nothing is started while packages are installed'\n";
 
 /// Scripts use them where they are. Where systemd is not part of the base system, debootstrap runs the scripts of that
 /// before they are.
@@ -66,16 +62,10 @@ pub fn configure(context: &Context, root: &Root, epoch: Option<i64>, packages: &
     let stage = Stage { context, root, epoch, packages };
     stage.link_awk()?;
     root.write(POLICY, POLICY_TEXT, 0o755)?;
-    let start_stop = root.lstat(START_STOP)?.is_some();
-    if start_stop {
-        root.rename(START_STOP, START_STOP_REAL)?;
-        root.write(START_STOP, START_STOP_TEXT, 0o755)?;
-    }
+    let stubs = Stubs::place(root)?;
     stage.prepare()?;
     stage.dpkg("configuring the packages", &["--configure", "-a"])?;
-    if start_stop {
-        root.rename(START_STOP_REAL, START_STOP)?;
-    }
+    stubs.remove(root)?;
     root.remove_file(POLICY)?;
     Ok(())
 }

@@ -243,6 +243,9 @@ fn tidy(root: &Root, apt: bool) -> Result<()> {
     for file in ["etc/resolv.conf", "etc/hostname", "etc/fstab", "etc/apt/sources.list", "var/log/bootstrap.log"] {
         root.remove_file(file)?;
     }
+    if !apt && root.lstat("etc/apt")?.is_some() && root.read_dir("etc/apt")?.is_empty() {
+        root.remove_dir("etc/apt")?;
+    }
     // The index of the throw-away repository.
     root.remove_file(format!("{ADMIN}/available"))?;
     for folder in ["var/cache/apt/archives", "var/lib/apt/lists"] {

@@ -100,7 +100,7 @@ mod tests {
     use super::super::pool::testing::source;
     use super::super::solve::solve;
     use super::*;
-    use crate::lock::{Lock, testing};
+    use crate::lock::{Lock, LockedRepository, testing};
     use crate::recipe::Overrides;
 
     fn previous(held: &[(&str, &str)]) -> Previous {

@@ -4,11 +4,12 @@
 //! kept, in one buffer; relations are read when somebody asks. Decompression runs on a thread of its own beside it.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use memchr::memchr_iter;
 
 use crate::codec::Codec;
 use crate::interrupt;
@@ -16,9 +17,9 @@ use crate::interrupt;
 /// An index may not be larger than this when unpacked, in bytes; the largest known has 62 MB.
 const MAX_INDEX: u64 = 1 << 30;
 /// Unpacked bytes that go from the decompressing thread to the parser at once.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 128 << 10;
 /// Chunks that may wait for the parser.
-const QUEUE: usize = 4;
+const QUEUE: usize = 8;
 
 /// The fields that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +118,9 @@ impl Index {
         Index::read(BufReader::with_capacity(CHUNK, file), codec, size, origin, threads, copy)
     }
 
-    fn read(
-        input: BufReader<impl Read + Send>,
+    /// The same of what `input` gives.
+    pub fn read(
+        input: impl BufRead + Send,
         codec: Codec,
         size: Option<u64>,
         origin: &str,
@@ -130,6 +132,8 @@ impl Index {
             bail!("reading {origin}: it has {limit} bytes, more than the {MAX_INDEX} an index may have");
         }
         let (sender, receiver) = sync_channel(QUEUE);
+        // Buffers go back and forth: fresh memory costs more than what is done with it.
+        let (give_back, empty) = sync_channel::<Vec<u8>>(QUEUE + 2);
         std::thread::scope(|scope| {
             let unpacker = scope.spawn(move || -> Result<u64> {
                 // One byte more than allowed, to tell a file that is too long from one that ends at the limit.
@@ -137,19 +141,25 @@ impl Index {
                 let mut total = 0;
                 loop {
                     interrupt::check()?;
-                    let mut chunk = Vec::with_capacity(CHUNK);
-                    reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).context("unpacking")?;
-                    total += chunk.len() as u64;
+                    let mut chunk = empty.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+                    let count = match reader.read(&mut chunk) {
+                        Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                        read => read.context("unpacking")?,
+                    };
+                    total += count as u64;
                     // The parser hangs up when it met an error, which is then the one to report.
-                    if chunk.is_empty() || sender.send(chunk).is_err() {
+                    if count == 0 || sender.send((chunk, count)).is_err() {
                         return Ok(total);
                     }
                 }
             });
             let mut parser = Parser::default();
-            let parsed = receiver.iter().try_for_each(|chunk| {
-                copy(&chunk);
-                parser.feed(&chunk)
+            let parsed = receiver.iter().try_for_each(|(chunk, count)| {
+                copy(&chunk[..count]);
+                parser.feed(&chunk[..count])?;
+                // No room for it, or nobody to take it: then it just goes.
+                let _ = give_back.try_send(chunk);
+                Ok(())
             });
             drop(receiver);
             let total = unpacker.join().map_err(|_| anyhow!("the decompressing thread panicked"));
@@ -299,9 +309,11 @@ struct Parser {
 }
 
 impl Parser {
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+    fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let line = &bytes[start..end];
+            start = end + 1;
             if self.carry.is_empty() {
                 self.take_line(line)?;
             } else {
@@ -309,9 +321,8 @@ impl Parser {
                 whole.extend_from_slice(line);
                 self.take_line(&whole)?;
             }
-            bytes = rest;
         }
-        self.carry.extend_from_slice(bytes);
+        self.carry.extend_from_slice(&bytes[start..]);
         Ok(())
     }
 
@@ -336,7 +347,7 @@ impl Parser {
         self.last = kept(&line[..colon]);
         if let Some(field) = self.last {
             let value = line[colon + 1..].trim_ascii();
-            if std::str::from_utf8(value).is_err() {
+            if !value.is_ascii() && std::str::from_utf8(value).is_err() {
                 bail!("line {number}: not UTF-8");
             }
             let span = &mut record.spans[field as usize];
@@ -377,7 +388,28 @@ impl Parser {
     }
 }
 
+/// For every length of a name the first letters of the kept fields of that length, a bit each. Most fields are not kept,
+/// and this tells it of nearly all of them without comparing names.
+const FIRST_LETTERS: [u32; 16] = {
+    let mut letters = [0; 16];
+    let mut i = 0;
+    while i < FIELDS.len() {
+        let name = FIELDS[i].0.as_bytes();
+        letters[name.len()] |= letter(name[0]);
+        i += 1;
+    }
+    letters
+};
+
+/// The bit of a letter, whatever its case; other characters may share it.
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
 fn kept(name: &[u8]) -> Option<Field> {
+    if FIRST_LETTERS.get(name.len())? & letter(*name.first()?) == 0 {
+        return None;
+    }
     FIELDS.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(_, field)| *field)
 }
 

@@ -44,6 +44,7 @@ mod resolve;
 mod solve;
 mod sources;
 mod sshd;
+mod stubs;
 mod suite;
 mod target;
 mod unpack;
@@ -106,5 +107,9 @@ impl Family for Deb {
 
     fn checks(&self) -> &'static [Check] {
         checks::CHECKS
+    }
+
+    fn checks_only_read(&self) -> bool {
+        true
     }
 }

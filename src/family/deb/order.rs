@@ -187,13 +187,13 @@ mod tests {
         texts.iter().map(|t| Paragraph::parse(t).expect("good")).collect()
     }
 
-    fn graph(set: &[Paragraph]) -> Result<Graph<'_>> {
+    fn graph_of(set: &[Paragraph]) -> Result<Graph<'_>> {
         let role = |fields: &Paragraph| if fields.get("Asked").is_some() { Role::Wanted } else { Role::Dependency };
         Graph::new(set.iter().map(|fields| (fields, role(fields))))
     }
 
     fn ordered(set: &[Paragraph]) -> Vec<&str> {
-        let graph = graph(set).expect("good");
+        let graph = graph_of(set).expect("good");
         graph.order().iter().map(|i| set[*i].required("Package").expect("a name")).collect()
     }
 
@@ -210,7 +210,7 @@ mod tests {
         ]);
         let order = ["base-files", "libc6", "mawk", "apt", "libgcc", "zsh", "a"];
         assert_eq!(ordered(&set), order);
-        let graph = graph(&set).expect("good");
+        let graph = graph_of(&set).expect("good");
         assert_eq!(graph.closure([graph.find("base-files")[0]]).len(), 4);
         assert_eq!(graph.base().len(), 5, "all but a and zsh");
         assert_eq!(graph.unneeded(&graph.base()), Some(3), "base-files");
@@ -219,7 +219,7 @@ mod tests {
         set.reverse();
         assert_eq!(ordered(&set), order);
         let broken = paragraphs(&["Package: a\nDepends: b (\n"]);
-        assert!(graph(&broken).is_err());
+        assert!(graph_of(&broken).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +11,7 @@ use super::index::{Index, Package};
 use super::mentions;
 use super::relation::{self, Operator, Relation};
 use super::version;
+use crate::parallel::in_parts;
 
 /// A candidate, by its place in the pool.
 pub type Id = u32;
@@ -54,13 +56,76 @@ struct Provided<'a> {
     for_any: bool,
 }
 
+/// Who provides what: a name with its hash, sorted by that, and of each name in the order of the candidates. Debian has
+/// a hundred thousand of them, of which a build asks for a few hundred; a map of lists takes five times as long to make.
+#[derive(Debug)]
+struct Providers<'a> {
+    hasher: RandomState,
+    all: Vec<(u64, &'a str, Provided<'a>)>,
+}
+
+impl<'a> Providers<'a> {
+    fn new(candidates: &[Candidate<'a>], native: &str) -> Result<Providers<'a>> {
+        let hasher = RandomState::new();
+        let parts = in_parts(candidates, |first, candidates| -> Result<Vec<_>> {
+            let mut found = Vec::new();
+            for (id, candidate) in (Id::try_from(first)?..).zip(candidates) {
+                provides(id, &candidate.package, native, |name, provided| {
+                    found.push((hasher.hash_one(name), name, provided));
+                })?;
+            }
+            Ok(found)
+        });
+        let mut all = Vec::new();
+        for part in parts {
+            all.extend(part?);
+        }
+        all.sort_by_key(|(hash, ..)| *hash);
+        Ok(Providers { hasher, all })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.all.iter().map(|(_, name, _)| *name)
+    }
+
+    fn of(&self, name: &str) -> impl Iterator<Item = &Provided<'a>> {
+        let hash = self.hasher.hash_one(name);
+        let start = self.all.partition_point(|(other, ..)| *other < hash);
+        let same_hash = self.all[start..].iter().take_while(move |(other, ..)| *other == hash);
+        same_hash.filter(move |(_, other, _)| *other == name).map(|(.., provided)| provided)
+    }
+}
+
+/// Gives every name that a package provides to `each`.
+fn provides<'a>(
+    id: Id,
+    package: &Package<'a>,
+    native: &str,
+    mut each: impl FnMut(&'a str, Provided<'a>),
+) -> Result<()> {
+    for part in relation::groups(package.provides()) {
+        let place = || format!("{}: Provides of {}", package.place(), package.name());
+        let provided = Relation::parse(part).with_context(place)?;
+        let version = match provided.version {
+            None => None,
+            Some((Operator::Equal, version)) => Some(version),
+            Some(_) => bail!("{}: '{part}' is no version that can be provided, only '=' is", place()),
+        };
+        let foreign = provided.qualifier.is_some_and(|q| q != "any" && q != "native" && q != native);
+        if !foreign {
+            each(provided.name, Provided { id, version, for_any: provided.qualifier == Some("any") });
+        }
+    }
+    Ok(())
+}
+
 /// All candidates.
 #[derive(Debug)]
 pub struct Pool<'a> {
     native: &'a str,
     candidates: Vec<Candidate<'a>>,
     names: HashMap<&'a str, Id>,
-    providers: HashMap<&'a str, Vec<Provided<'a>>>,
+    providers: Providers<'a>,
     /// Names of packages that only sources below priority 0 have.
     barred: HashSet<&'a str>,
     sources: &'a [Source],
@@ -112,31 +177,8 @@ impl<'a> Pool<'a> {
             }
         }
         barred.retain(|name| !names.contains_key(name));
-        let mut pool =
-            Pool { native, candidates, names, providers: HashMap::new(), barred, sources, mentions: OnceLock::new() };
-        for id in 0..Id::try_from(pool.candidates.len())? {
-            pool.add_provides(id)?;
-        }
-        Ok(pool)
-    }
-
-    fn add_provides(&mut self, id: Id) -> Result<()> {
-        let package = self.get(id).package;
-        for part in relation::groups(package.provides()) {
-            let place = || format!("{}: Provides of {}", package.place(), package.name());
-            let provided = Relation::parse(part).with_context(place)?;
-            let version = match provided.version {
-                None => None,
-                Some((Operator::Equal, version)) => Some(version),
-                Some(_) => bail!("{}: '{part}' is no version that can be provided, only '=' is", place()),
-            };
-            let foreign = provided.qualifier.is_some_and(|q| q != "any" && q != "native" && q != self.native);
-            if !foreign {
-                let for_any = provided.qualifier == Some("any");
-                self.providers.entry(provided.name).or_default().push(Provided { id, version, for_any });
-            }
-        }
-        Ok(())
+        let providers = Providers::new(&candidates, native)?;
+        Ok(Pool { native, candidates, names, providers, barred, sources, mentions: OnceLock::new() })
     }
 
     /// The architecture of the image.
@@ -171,12 +213,12 @@ impl<'a> Pool<'a> {
 
     /// Every name of a package or provided by one.
     pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.names.keys().chain(self.providers.keys()).copied()
+        self.names.keys().copied().chain(self.providers.names())
     }
 
     /// Those that provide a name, whatever their version.
     pub fn providers(&self, name: &str) -> impl Iterator<Item = Id> {
-        self.providers.get(name).into_iter().flatten().map(|provided| provided.id)
+        self.providers.of(name).map(|provided| provided.id)
     }
 
     /// The candidates that satisfy a relation, the preferred one first: the package of that name, then those that
@@ -191,9 +233,7 @@ impl<'a> Pool<'a> {
         }
         let mut others: Vec<Id> = self
             .providers
-            .get(relation.name)
-            .into_iter()
-            .flatten()
+            .of(relation.name)
             .filter(|provided| {
                 let arch_matches = match provided.for_any {
                     true => relation.qualifier == Some("any"),

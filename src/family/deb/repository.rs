@@ -1,9 +1,9 @@
 //! Reads a repository: its signed `Release`, and the indexes whose hashes that gives.
 
+use std::io::BufReader;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::index::Index;
 use super::release::{Listed, Release};
@@ -13,20 +13,14 @@ use crate::context::Context;
 use crate::error::usage;
 use crate::family::mirrors;
 use crate::fetch::openpgp::Keyring;
-use crate::fetch::{FetchError, Fetcher, Remote, public_url};
+use crate::fetch::{FetchError, Fetcher, Remote};
 use crate::hash::sha256;
-use crate::interrupt;
 use crate::plan::Repository;
 
 /// An `InRelease` may be this large, in bytes; Debian unstable's, the largest known, has 0.3 MB.
 const MAX_RELEASE: u64 = 16 << 20;
 /// A detached signature may be this large, in bytes; it grows with the number of keys that sign.
 const MAX_SIGNATURE: u64 = 1 << 20;
-/// A mirror that is being updated gets this long, in turn, before its `Release` is read again. Longer updates are left
-/// to other mirrors and to whoever starts the build again.
-const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
-/// How often a pause looks whether it is still wanted.
-const TICK: Duration = Duration::from_millis(50);
 
 /// An index of so many bytes or more is kept unpacked; a smaller one is unpacked faster than it is found.
 const KEPT_FROM: u64 = 1 << 20;
@@ -48,35 +42,10 @@ pub struct Contents {
 
 /// Fetches and verifies a repository and reads its indexes for `arch`. `now` is in seconds since 1970.
 pub fn read(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    mirrors::in_turn(context, repository, |url| from_mirror(context, repository, url, arch, now))
-        .with_context(|| format!("reading the repository '{}'", repository.name))
-}
-
-/// Asks one mirror, more than once where its files do not fit together: that passes when it is being updated.
-fn from_mirror(context: &Context, repository: &Repository, url: &str, arch: &str, now: i64) -> Result<Contents> {
-    let base = base(url, &repository.suite);
-    let mut pauses = PAUSES.into_iter();
-    loop {
-        match read_once(context, repository, &base, arch, now) {
-            Err(error) if is_out_of_step(&error) => match pauses.next() {
-                Some(time) => {
-                    context.ui.detail(format_args!("{error:#}; reading {} again", public_url(&base)));
-                    pause(time)?;
-                }
-                None => return Err(error),
-            },
-            result => return result,
-        }
-    }
-}
-
-fn pause(time: Duration) -> Result<()> {
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        interrupt::check()?;
-        std::thread::sleep(TICK);
-    }
-    Ok(())
+    mirrors::in_turn(context, repository, |url| {
+        read_once(context, repository, &base(url, &repository.suite), arch, now)
+    })
+    .with_context(|| format!("reading the repository '{}'", repository.name))
 }
 
 fn read_once(context: &Context, repository: &Repository, base: &str, arch: &str, now: i64) -> Result<Contents> {
@@ -152,19 +121,19 @@ fn keyring(repository: &Repository) -> Result<Keyring> {
     Keyring::parse(&repository.keys).map_err(|error| usage(format!("{error:#}")))
 }
 
-/// Whether an index is not the one that the `Release` lists.
-fn is_out_of_step(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(FetchError::Mismatch { .. })))
-}
-
 /// Reads an index: its text as an earlier build unpacked it, or else the file that is fetched.
 fn read_index(context: &Context, repository: &Repository, base: &str, by_hash: bool, wanted: &Wanted) -> Result<Index> {
     let listed = wanted.files.iter().find(|(codec, _)| *codec == Codec::None).map(|(_, listed)| listed);
     let text = listed.map(|listed| remote(repository, base, by_hash, &wanted.path, listed));
     if let Some(text) = &text
-        && let Some(path) = context.fetcher.cached(text)?
+        && let Some(mut entry) = context.fetcher.open(text)?
     {
-        return Index::open(&path, Codec::None, Some(text.size), &text.name, context.jobs);
+        // It is checked while it is read; what was read counts only if it was right to its end.
+        let input = BufReader::new(&mut entry);
+        let index = Index::read(input, Codec::None, Some(text.size), &text.name, context.jobs, |_| {});
+        if entry.is_intact() {
+            return index;
+        }
     }
     let file = fetch_index(&context.fetcher, repository, base, by_hash, wanted)?;
     match text.filter(|text| file.codec != Codec::None && text.size >= KEPT_FROM) {
@@ -298,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_known_below_context() {
-        let missing = Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
+        let missing = anyhow::Error::new(FetchError::NotFound { url: "http://h/".into() }).context("fetching");
         assert!(mirrors::is_not_found(&missing));
         assert!(!mirrors::is_not_found(&anyhow::anyhow!("refused")));
     }

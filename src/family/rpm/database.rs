@@ -302,6 +302,28 @@ mod tests {
     }
 
     #[test]
+    fn mount_points_are_claimed_and_nothing_else() {
+        let mut filesystem = files_of(&["/", "/", "/proc/"], &["proc", "usr", "below"]);
+        filesystem.extend([
+            (tag::FILE_STATES, Value::Numbers(&[3, 3, 3])),
+            (tag::FILE_MODES, Value::Numbers(&[0o40555, 0o40755, 0o100_644])),
+        ]);
+        // States are a byte each in real headers: type 1 of rpm.
+        let mut blob = package("filesystem", &filesystem);
+        let place = blob.windows(4).position(|w| w == tag::FILE_STATES.to_be_bytes()).expect("its entry");
+        blob[place + 4..place + 8].copy_from_slice(&1u32.to_be_bytes());
+        let start = Header::parse(&blob).expect("it is right").position(tag::FILE_STATES).expect("its place");
+        blob[start..start + 3].fill(3);
+        let (_dir, root) = tree(&[blob, package("other", &[])]);
+        let path = Path::new("var/lib/rpm/rpmdb.sqlite");
+        claim(&root, path, &["/proc", "/sys"]).expect("it is changed");
+        let headers = headers(&root).expect("it reads");
+        assert_eq!(headers[0].numbers(tag::FILE_STATES).expect("states"), [0, 3, 3]);
+        assert_eq!(headers.len(), 2);
+        assert_eq!(modes(&root, &["/proc", "/sys"]).expect("it reads"), [(PathBuf::from("/proc"), 0o555)]);
+    }
+
+    #[test]
     fn hostile_databases_are_refused() {
         for (blob, expected) in [
             (b"junk".to_vec(), "cut off in its lengths"),

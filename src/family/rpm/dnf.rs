@@ -66,7 +66,7 @@ pub struct Job<'a> {
     pub work: &'a str,
     /// `$releasever`.
     pub releasever: &'a str,
-    /// `$arch` and `$basearch`.
+    /// `$arch`; `$basearch` follows from it.
     pub arch: &'a str,
     /// Programs of the architecture run through an emulator.
     pub foreign: bool,
@@ -128,7 +128,7 @@ impl<'a> Job<'a> {
             root: TARGET,
             work: WORK,
             releasever: plan.rpm.releasever.as_str(),
-            arch: plan.arch.rpm,
+            arch: machine(plan.arch.rpm),
             foreign,
             module_platform_id: plan.rpm.module_platform_id.as_str(),
             weak: plan.packages.recommends,
@@ -231,6 +231,15 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
         return Err(if is_usage { usage(error) } else { anyhow::anyhow!(error) });
     }
     serde_json::from_slice(&text).context("reading the answer of dnf")
+}
+
+/// The architecture that the newest packages of a base architecture are built for, which dnf takes the others from.
+fn machine(base: &str) -> &str {
+    match base {
+        "i386" => "i686",
+        "armhfp" => "armv7hl",
+        other => other,
+    }
 }
 
 /// dnf writes a list of problems one below the other.

@@ -105,7 +105,12 @@ pub fn change(root: &Root, path: &Path, change: impl Fn(&[u8]) -> Result<Option<
         }
     }
     drop(statement);
-    root.write(path, &connection.serialize("main").context("writing the RPM database")?[..], 0o644)
+    root.write(path, &connection.serialize("main").context("writing the RPM database")?[..], 0o644)?;
+    // What the log had is in the file now; it must not be put in once more.
+    for left in beside_of(path) {
+        root.remove_file(left)?;
+    }
+    Ok(())
 }
 
 fn open(database: &[u8]) -> Result<Connection> {

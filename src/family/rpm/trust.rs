@@ -81,3 +81,74 @@ impl<'a> Keys<'a> {
         repositories.filter(|r| !r.trusted && wanted(r.build_only) && used(&r.name)).flat_map(|r| &r.keys).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::openpgp::testkeys::{key, public};
+    use crate::lock::Role;
+    use crate::plan::{Repository, testing};
+    use pgp::ser::Serialize as _;
+
+    fn certificate(name: &str) -> Key {
+        Key { name: name.into(), data: public(&key()).to_bytes().expect("bytes") }
+    }
+
+    fn package(repository: &str) -> LockedPackage {
+        LockedPackage {
+            name: "bash".into(),
+            version: "1-1".into(),
+            arch: "noarch".into(),
+            size: 1,
+            sha256: String::new(),
+            repository: repository.into(),
+            path: String::new(),
+            checksum: String::new(),
+            role: Role::Wanted,
+        }
+    }
+
+    fn plan() -> Plan {
+        let mut plan = testing::plan();
+        let repository = |name: &str, trusted, build_only| Repository {
+            keys: vec![certificate(name)],
+            trusted,
+            build_only,
+            ..testing::repository(name, "http://example.org", "")
+        };
+        plan.repositories =
+            vec![repository("os", false, false), repository("build", false, true), repository("open", true, false)];
+        plan.packages.files = vec![("/a.rpm".into(), "a.rpm".into())];
+        plan.packages.keys = vec![certificate("corp")];
+        plan
+    }
+
+    #[test]
+    fn only_what_is_trusted_goes_without_a_signature() {
+        let mut plan = plan();
+        let has_keys = |plan: &Plan, repository: &str| {
+            Keys::new(plan).and_then(|keys| Ok(keys.of(&package(repository))?.is_some())).map_err(|e| e.to_string())
+        };
+        assert_eq!(has_keys(&plan, "os"), Ok(true));
+        assert_eq!(has_keys(&plan, ""), Ok(true));
+        assert_eq!(has_keys(&plan, "open"), Ok(false));
+        assert!(has_keys(&plan, "elsewhere").expect_err("unknown").contains("no repository"));
+        plan.packages.trusted = true;
+        assert_eq!(has_keys(&plan, ""), Ok(false));
+        plan.repositories[0].keys.clear();
+        assert!(has_keys(&plan, "os").expect_err("no key").contains("has no key"));
+    }
+
+    #[test]
+    fn the_image_trusts_only_what_it_is_left_with() {
+        let plan = plan();
+        let keys = Keys::new(&plan).expect("keys");
+        let names = |keys: Vec<&Key>| keys.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+        let all = [package("os"), package("build"), package("open"), package("")];
+        let all: Vec<&LockedPackage> = all.iter().collect();
+        assert_eq!(names(keys.of_image(&all)), ["os"]);
+        assert_eq!(names(keys.of_build(&all)), ["build", "corp"]);
+        assert!(!keys.cover(&all).expect("known") && keys.cover(&all[..2]).expect("known"));
+        assert!(names(keys.of_image(&all[1..])).is_empty() && names(keys.of_build(&all[..1])).is_empty());
+    }
+}

@@ -60,7 +60,7 @@ fn sign_v3(key: &SignedSecretKey, data: &[u8]) -> Vec<u8> {
 
 /// A package file of these signatures, header and payload.
 fn file(signatures: &[(u32, Value<'_>)], header: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut lead = vec![0; 96];
+    let mut lead = [0; 96];
     lead[..5].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb, 3]);
     let filler = [(1000, Value::Numbers(&[1]))];
     let signatures = if signatures.is_empty() { make(&filler) } else { make(signatures) };

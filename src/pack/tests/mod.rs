@@ -11,7 +11,7 @@ use xattr::FileExt;
 
 use super::*;
 use crate::hash::sha256;
-use crate::ui::{Level, Ui, Unit};
+use crate::ui::{Bar, Level, Ui, Unit};
 
 mod privileged;
 
@@ -23,8 +23,14 @@ fn packed_with(root: &Path, compression: &str, jobs: usize) -> (Vec<u8>, Packed)
     let bar = Ui::new(Level::Quiet).step("Packing").bar(0, Unit::Bytes);
     let root = Root::open(root).expect("it opens");
     let compression = compression.parse().expect("a compression");
-    let packed = pack(&root, EPOCH, BUILD_START, compression, jobs, &mut out, &bar).expect("packed");
+    let packed = pack_whole(&root, compression, jobs, &mut out, &bar).expect("packed");
     (out, packed)
+}
+
+fn pack_whole(root: &Root, compression: Compression, jobs: usize, out: &mut dyn Write, bar: &Bar) -> Result<Packed> {
+    let unwanted = AtomicBool::new(false);
+    let settings = Settings { compression, jobs, epoch: EPOCH, build_start: BUILD_START, unwanted: &unwanted };
+    pack(root, &Listing::new(root)?, settings, out, bar)
 }
 
 fn tar(root: &Path) -> Vec<u8> {
@@ -272,9 +278,25 @@ fn failing_writer_names_the_act_and_ends_at_once() {
     let bar = Ui::new(Level::Quiet).step("Packing").bar(0, Unit::Bytes);
     for (compression, room) in [("none", 1 << 20), ("none", 0), ("xz:0", 100), ("zstd:1", 0), ("gzip:1", 5000)] {
         let compression = compression.parse().expect("a compression");
-        let failed = pack(&root, EPOCH, BUILD_START, compression, 2, &mut Full(room), &bar);
+        let failed = pack_whole(&root, compression, 2, &mut Full(room), &bar);
         let text = format!("{:#}", failed.expect_err("the disk is full"));
         assert!(text.starts_with("writing the tarball: "), "{text}");
+    }
+}
+
+#[test]
+fn what_nobody_wants_is_not_packed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    tree(&dir.path().join("t"), false);
+    let root = Root::open(dir.path().join("t")).expect("it opens");
+    let bar = Ui::new(Level::Quiet).step("Packing").bar(0, Unit::Bytes);
+    let unwanted = AtomicBool::new(true);
+    for compression in ["none", "xz:0", "zstd:1", "gzip:1"] {
+        let compression = compression.parse().expect("a compression");
+        let settings = Settings { compression, jobs: 2, epoch: EPOCH, build_start: BUILD_START, unwanted: &unwanted };
+        let mut out = Vec::new();
+        let failed = pack(&root, &Listing::new(&root).expect("listed"), settings, &mut out, &bar);
+        assert!(failed.expect_err("it is not wanted").to_string().contains("nobody waits"));
     }
 }
 
@@ -290,7 +312,7 @@ fn unreadable_file_is_named() {
     let bar = Ui::new(Level::Quiet).step("Packing").bar(0, Unit::Bytes);
     let root = Root::open(dir.path()).expect("it opens");
     let none = Compression { codec: Codec::None, level: None };
-    let failed = pack(&root, EPOCH, BUILD_START, none, 1, &mut Vec::new(), &bar).expect_err("unreadable");
+    let failed = pack_whole(&root, none, 1, &mut Vec::new(), &bar).expect_err("unreadable");
     assert!(format!("{failed:#}").starts_with("packing /secret: "), "{failed:#}");
 }
 
