@@ -111,12 +111,17 @@ fn metadata_that_leads_nowhere_or_elsewhere() {
     let location = "<location href=\"Packages/mini-clash-1.0-1.mn1.noarch.rpm\"/>";
     assert!(primary.contains(location), "{primary}");
     let with = |location: &str, text: &str| primary.replace(location, text);
-    let sum = |text: &str| {
-        let element = primary.split("<package ").find(|element| element.contains(location)).expect("it is listed");
-        let begin = element.find("<checksum type=\"sha256\"").expect("a checksum");
-        let end = element[begin..].find("</checksum>").expect("its end") + begin;
-        primary.replace(&element[begin..end], text)
+    // The part of the package's element from `begin` to `end`.
+    let part = |name: &str, begin: &str, end: &str| {
+        let mut elements = primary.split("<package ");
+        let element = elements.find(|element| element.contains(&format!("<name>{name}</name>"))).expect("it is listed");
+        let start = element.find(begin).expect("its begin");
+        let length = element[start..].find(end).expect("its end");
+        element[start..start + length].to_owned()
     };
+    let checksum = |name: &str| part(name, "<checksum type=\"sha256\"", "</checksum>");
+    let size = |name: &str| part(name, "<size package=", "/>");
+    let sum = |text: &str| primary.replace(&checksum("mini-clash"), text);
     let ask = ["--include", "mini-clash"];
     let place_of = "repository 'broken': the package \"mini-clash\"";
     let path = Mini::path("broken");
@@ -143,10 +148,26 @@ fn metadata_that_leads_nowhere_or_elsewhere() {
             &["mini-clash 1.0-1.mn1", "SHA-256"],
         ),
         (with(location, "<location href=\"Packages/gone.rpm\"/>"), &["mini-clash 1.0-1.mn1", "gone.rpm: not found"]),
+        // A file that is signed, but not of the package that the metadata says.
+        (
+            with("mini-clash-1.0-1.mn1.noarch.rpm", "mini-enemy-1.0-1.mn1.noarch.rpm")
+                .replace(&checksum("mini-clash"), &checksum("mini-enemy"))
+                .replace(&size("mini-clash"), &size("mini-enemy")),
+            &[
+                "the package mini-clash 1.0-1.mn1 (noarch), and its file is mini-enemy 1.0-1.mn1 (noarch)",
+                "renew the lock",
+            ],
+        ),
     ] {
         mini.publish_primary("broken", &text, now());
         refused(&mini, &place, &recipe, &ask, 1, texts);
     }
+
+    // What the metadata does not tell of a package, dnf finds in its file.
+    let requires = part("mini-unsatisfiable", "<rpm:entry name=\"libnosuch", ">");
+    mini.publish_primary("broken", &primary.replace(&(requires + ">"), ""), now());
+    let texts = ["installing with dnf", "libnosuch.so.1", "mini-unsatisfiable"];
+    refused(&mini, &place, &recipe, &["--include", "mini-unsatisfiable"], 1, &texts);
 
     // The list names what is not there, or what is another file.
     let list = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -190,12 +211,22 @@ fn metadata_that_is_damaged_or_a_bomb() {
         publish(&bytes, name);
         refused(&mini, &place, &recipe, &[], 1, &["reading the repository 'broken'", name, limit]);
     }
+    // Entities of entities.
+    let mut entities = "<!ENTITY e0 \"ha\">".to_owned();
+    for number in 1..12 {
+        entities += &format!("<!ENTITY e{number} \"{}\">", format!("&e{};", number - 1).repeat(10));
+    }
+    let laughs = format!("<!DOCTYPE x [{entities}]>");
+    let primary = mini.metadata("broken", "primary");
+    let (declaration, rest) = primary.split_once('\n').expect("lines");
+    let laughing = rest.replacen("<summary>", "<summary>&e11;", 1);
     let mut cut = gzip;
     cut.truncate(1000);
     for (bytes, name, texts) in [
         (&cut[..], "primary.xml.gz", &["primary.xml.gz", "unpacking it"][..]),
         (b"not compressed", "primary.xml.xz", &["primary.xml.xz", "unpacking it"]),
         (b"BZh9", "primary.xml.bz2", &["compressed as .bz2, which is not read"]),
+        (format!("{declaration}{laughs}{laughing}").as_bytes(), "primary.xml", &["resolving with dnf", "broken"]),
         (b"not XML", "primary.xml", &["resolving with dnf", "broken"]),
     ] {
         publish(bytes, name);

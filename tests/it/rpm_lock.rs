@@ -235,7 +235,7 @@ fn in_house_packages_are_signed_or_trusted() {
     let read = |path: &str| std::fs::read(case.mini.folder.join(path.trim_start_matches('/'))).expect("a package");
     let failing = |name: &str| read(&format!("{}/Packages/{name}-1.0-1.mn1.noarch.rpm", Mini::path("broken")));
     let agent = read("corp/noarch/Packages/corp-agent-2.0-1.mn1.noarch.rpm");
-    case.place.write("agent.rpm", &agent);
+    case.place.write("copy.rpm", &agent);
     let key = "files = [\"agent.rpm\"]\nkey = \"RPM-GPG-KEY-corp\"";
 
     // What is wrong with a file is found before anything is asked for.
@@ -251,6 +251,12 @@ fn in_house_packages_are_signed_or_trusted() {
             &["packages.files: agent.rpm", "its payload was changed"],
         ),
         (b"#!/bin/sh\n".to_vec(), key, 2, &["packages.files: agent.rpm", "it is no RPM package"]),
+        (
+            agent.clone(),
+            "files = [\"agent.rpm\", \"copy.rpm\"]\nkey = \"RPM-GPG-KEY-corp\"",
+            2,
+            &["agent.rpm and copy.rpm are both of the package corp-agent"],
+        ),
         (agent[..1000].to_vec(), key, 2, &["packages.files: agent.rpm", "longer than it may be"]),
     ] {
         case.place.write("agent.rpm", content);
