@@ -1,6 +1,7 @@
 //! The lock of an RPM image: updates of all or of some packages, builds from it without a network, in-house packages,
 //! groups and modules.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -188,6 +189,21 @@ fn an_update_of_named_packages_holds_the_others() {
     let ended = case.run("lock", &["--update"]).success();
     assert!(ended.stdout().starts_with("upgraded bash ") && ended.stdout().lines().count() == 1, "{}", ended.stdout());
 
+    // What the named package needs is not held.
+    case.place.write("mini.lock", &old);
+    let bash = old.lines().find(|line| line.contains("name = \"bash\"")).expect("bash is locked");
+    let version = bash.split("version = \"").nth(1).and_then(|rest| rest.split('-').next()).expect("its version");
+    let primary = case.mini.metadata("updates", "primary");
+    let any = "<rpm:entry name=\"bash\" pre=\"1\"/>";
+    let newer =
+        format!("<rpm:entry name=\"bash\" flags=\"GE\" epoch=\"0\" ver=\"{version}\" rel=\"2.mn1\" pre=\"1\"/>");
+    assert!(primary.contains(any), "{primary}");
+    case.mini.publish_primary("updates", &primary.replace(any, &newer), start - 2000);
+    let ended = case.run("lock", &["--update", "mini-hello"]).success();
+    let lines: Vec<&str> = ended.stdout().lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("upgraded bash ") && lines[1].contains("mini-hello"), "{lines:?}");
+    case.mini.publish_only("updates", &["mini-hello", "bash"], start - 2000);
+
     // A change of the recipe leaves the versions of what stays.
     case.place.write("mini.lock", &old);
     case.write("\"mini-hello\", \"mini-weak\"", "", "");
@@ -290,6 +306,12 @@ fn in_house_packages_are_signed_or_trusted() {
     case.place.assert_nothing_left(&["image"]);
 }
 
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text).expect("it compresses");
+    gzip.finish().expect("it ends")
+}
+
 /// A stream of a module with one package.
 fn module(platform: &str) -> String {
     format!(
@@ -321,13 +343,24 @@ fn groups_environments_and_modules_are_asked_for() {
         case.run("lock", &["--include", request]).fails(2, &["no repository has the group or module", request]);
     }
 
+    // Also where the groups are compressed, in a file of the name that they have in RHEL.
+    let read = |kind: &str| case.mini.metadata("BaseOS", kind).into_bytes();
+    let (primary, lists, groups) = (read("primary"), read("filelists"), gzip(&read("comps")));
+    let files = [
+        ("primary", "primary.xml", &primary[..]),
+        ("filelists", "filelists.xml", &lists),
+        ("group_gz", "1c45-comps-BaseOS.x86_64.xml.gz", &groups),
+    ];
+    case.mini.publish("BaseOS", &files, now());
+    assert!(has(&case.packages(&["--include", "@core"]), "openssh-server "));
+
     // Packages of a module are there only for who asks for it.
     let publish = |platform: &str| {
         let (primary, lists) = (case.mini.metadata("updates", "primary"), case.mini.metadata("updates", "filelists"));
         let files = [
             ("primary", "primary.xml", primary.as_bytes()),
             ("filelists", "filelists.xml", lists.as_bytes()),
-            ("modules", "modules.yaml", &module(platform).into_bytes()),
+            ("modules", "modules.yaml.gz", &gzip(module(platform).as_bytes())),
         ];
         case.mini.publish("updates", &files, now());
     };

@@ -286,6 +286,16 @@ mod tests {
         let again = Repomd::parse(&repomd.to_xml()).expect("its own");
         assert_eq!((again.date, again.records.len()), (repomd.date, 2));
         assert_eq!(again.records[1].location, "repodata/filelists.xml.gz");
+        for (name, expected) in [
+            ("1c45-comps-BaseOS.x86_64.xml.gz", "group_gz.xml.gz"),
+            ("comps.xml", "group_gz.xml"),
+            ("comps", "group_gz.xml"),
+            ("comps.xml.zst", "group_gz.xml.zst"),
+        ] {
+            let group = entry("group_gz").replace("group_gz.xml.gz", name);
+            let repomd = Repomd::parse(&document("1700000009", &(whole() + &group))).expect("it is right");
+            assert_eq!(repomd.file_name("group_gz"), expected);
+        }
     }
 
     #[test]

@@ -123,11 +123,11 @@ impl Mini {
         self.server.put(path, std::fs::read(self.folder.join(with.trim_start_matches('/'))).expect("a file"));
     }
 
-    /// A file of metadata as it was made: `primary`, `filelists`, `group`.
+    /// A file of metadata as it was made: `primary`, `filelists`, `comps`.
     pub fn metadata(&self, repository: &str, kind: &str) -> String {
         let folder = self.folder.join(Mini::path(repository).trim_start_matches('/')).join("repodata");
         let files = std::fs::read_dir(folder).expect("metadata").map(|entry| entry.expect("a file").path());
-        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("-{kind}.xml")));
+        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("{kind}.xml")));
         let path = found.next().unwrap_or_else(|| panic!("{repository} has no {kind}"));
         let packed = std::fs::read(path).expect("metadata");
         let codec = Codec::ALL.into_iter().find(|codec| packed.starts_with(codec.magic())).expect("a compression");
