@@ -226,8 +226,12 @@ fn metadata_that_is_damaged_or_a_bomb() {
         (&cut[..], "primary.xml.gz", &["primary.xml.gz", "unpacking it"][..]),
         (b"not compressed", "primary.xml.xz", &["primary.xml.xz", "unpacking it"]),
         (b"BZh9", "primary.xml.bz2", &["compressed as .bz2, which is not read"]),
-        (format!("{declaration}{laughs}{laughing}").as_bytes(), "primary.xml", &["resolving with dnf", "broken"]),
-        (b"not XML", "primary.xml", &["resolving with dnf", "broken"]),
+        (
+            format!("{declaration}{laughs}{laughing}").as_bytes(),
+            "primary.xml",
+            &["resolving with dnf", "'broken'", "entities"],
+        ),
+        (b"not XML", "primary.xml", &["resolving with dnf", "'broken'", "syntax error"]),
     ] {
         publish(bytes, name);
         refused(&mini, &place, &recipe, &[], 1, texts);
