@@ -24,6 +24,8 @@ mod lock;
 mod oracle;
 mod reproducible;
 mod rpm;
+mod rpm_bad;
+mod rpm_lock;
 mod rpm_tree;
 mod sources;
 mod ssh;
