@@ -8,7 +8,7 @@ use crate::util::mkbase::{Ended, Place};
 
 /// Runs a build with a file system of `size` on `folder` of the test's place. Standard output holds what is in it
 /// after the build, one path a line.
-fn on_small_disk(place: &Place, recipe: &std::path::Path, folder: &str, size: &str, more: &[&str]) -> Ended {
+pub fn on_small_disk(place: &Place, recipe: &std::path::Path, folder: &str, size: &str, more: &[&str]) -> Ended {
     let script = format!(
         "mount -t tmpfs -o size={size},mode=1777 tmpfs \"$DISK\" || exit 99\n\"$@\"\ncode=$?\n\
          find \"$DISK\" -mindepth 1\nexit $code"

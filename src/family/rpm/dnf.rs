@@ -19,6 +19,8 @@ use crate::tools::{TARGET, Tools};
 
 /// The program.
 const DRIVER: &str = include_str!("driver.py");
+/// Bytes that are set aside for an answer: what a full disk was the reason of can be told all the same.
+const ANSWER: usize = 256 << 10;
 /// Where the folder of a job is for dnf.
 pub const WORK: &str = "/mkbase/dnf";
 /// Where the package files are for dnf.
@@ -178,7 +180,9 @@ impl<'a> Dnf<'a> {
     pub fn ask<T: DeserializeOwned>(&self, job: &Job<'_>, target: &Root, binds: &Binds) -> Result<T> {
         let (question, answer) = (self.folder.join("job.json"), self.folder.join("answer.json"));
         let text = serde_json::to_vec(job).context("writing down the job")?;
-        std::fs::write(&question, text).with_context(|| format!("writing {}", question.display()))?;
+        for (path, bytes) in [(&question, text), (&answer, vec![b' '; ANSWER])] {
+            std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        }
         let mut command = self
             .tools
             .command(target, &self.interpreter)

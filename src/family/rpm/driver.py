@@ -274,6 +274,18 @@ def describe(error):
     return str(error)
 
 
+def log_of_libdnf(job):
+    """The last line of libdnf's own log: nowhere else it says why it cannot read metadata."""
+    try:
+        with open(os.path.join(job["work"], "logdir", "hawkey.log"), encoding="utf-8", errors="replace") as file:
+            lines = [line for line in file.read().splitlines() if line]
+    except OSError:
+        return ""
+    # Time, level, text.
+    words = lines[-1].split(" ", 2) if lines else []
+    return words[2] if len(words) == 3 and not words[2].startswith("===") else ""
+
+
 def main():
     # dnf says through its log why it left something out.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
@@ -282,11 +294,16 @@ def main():
     try:
         answer = {"resolve": resolve, "install": install}[job["action"]](job)
     except (Refused, dnf.exceptions.Error, hawkey.Exception, OSError) as error:
-        answer = {"error": describe(error)}
+        text = describe(error)
+        if isinstance(error, dnf.exceptions.RepoError):
+            text = ": ".join(filter(None, [text, log_of_libdnf(job)]))
+        answer = {"error": text}
         if isinstance(error, dnf.exceptions.MarkingErrors):
             answer["usage"] = True
-    with open(sys.argv[2], "w", encoding="utf-8") as file:
+    # Over what is there: on a disk that became full there is no room for a file that is made anew.
+    with open(sys.argv[2], "r+", encoding="utf-8") as file:
         json.dump(answer, file)
+        file.truncate()
 
 
 main()

@@ -177,6 +177,8 @@ fn section(kind: &str) -> String {
         "TRIGGERPREIN" => "%triggerprein",
         "FILETRIGGERIN" => "%filetriggerin",
         "TRANSFILETRIGGERIN" => "%transfiletriggerin",
+        // What dnf calls a kind that it does not know.
+        "<UNKNOWN>" => "a scriptlet",
         _ => return format!("the scriptlet {kind}"),
     };
     name.to_owned()

@@ -4,12 +4,20 @@ use anyhow::{Context as _, Result, bail};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-/// The files of metadata that dnf needs, by their type in `repomd.xml`; of the last four a repository may have none.
-pub const WANTED: [&str; 6] = ["primary", "filelists", "group", "group_gz", "modules", "updateinfo"];
+use crate::codec::Codec;
+
+/// The files of metadata that decide on packages, by their type in `repomd.xml`; of the last three a repository may
+/// have none.
+pub const WANTED: [&str; 5] = ["primary", "filelists", "group", "group_gz", "modules"];
 /// Those that every repository has.
 const REQUIRED: [&str; 2] = ["primary", "filelists"];
 /// Elements of the list at most; the largest known has some thirty.
 const MAX_RECORDS: usize = 256;
+/// A file of metadata may be this large as it is fetched, in bytes; the largest known, the file lists of Fedora, have some
+/// eighty million.
+const MAX_SIZE: u64 = 512 << 20;
+/// Endings of names by which dnf takes a file for compressed, in ways that are not read here.
+const UNREAD: [&str; 5] = ["bz2", "lzma", "zck", "zchunk", "zip"];
 /// Whole seconds since 1970 are no less than this where they are meant as a time: 2001. Some distributions have a
 /// version in the place of it.
 const FIRST_TIME: i64 = 1_000_000_000;
@@ -32,8 +40,10 @@ pub struct Record {
     pub location: String,
     /// SHA-256, lower-case hexadecimal.
     pub sha256: String,
-    /// Size in bytes.
+    /// Size in bytes, at most 512 MiB.
     pub size: u64,
+    /// Its compression.
+    pub codec: Codec,
 }
 
 /// An element of the list as it is read.
@@ -119,10 +129,7 @@ impl Repomd {
     /// What a file is called beside that list: its ending is what dnf knows the compression by.
     pub fn file_name(&self, kind: &str) -> String {
         let record = self.records.iter().find(|record| record.kind == kind);
-        let ending = record.and_then(|r| r.location.rsplit('/').next()).and_then(|name| name.split_once('.'));
-        let ending =
-            ending.map(|(_, ending)| ending).filter(|e| e.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'));
-        format!("{kind}.{}", ending.unwrap_or("xml"))
+        format!("{kind}.xml{}", record.map_or("", |record| record.codec.ending()))
     }
 }
 
@@ -195,12 +202,22 @@ fn record(found: Found) -> Result<Record> {
     if found.base {
         bail!("it is on another server (xml:base), which is not read");
     }
-    Ok(Record {
-        kind: found.kind,
-        location: below(&found.location.context("it has no location")?)?,
-        sha256: sha256(&found.digest)?,
-        size: found.size.parse().with_context(|| format!("its size {:?}", found.size))?,
-    })
+    let location = below(&found.location.context("it has no location")?)?;
+    let size = found.size.parse().with_context(|| format!("its size {:?}", found.size))?;
+    if size > MAX_SIZE {
+        bail!("it has {size} bytes, more than the {MAX_SIZE} that it may have");
+    }
+    Ok(Record { kind: found.kind, codec: codec(&location)?, location, sha256: sha256(&found.digest)?, size })
+}
+
+/// The compression that a file's name says.
+fn codec(location: &str) -> Result<Codec> {
+    let known = Codec::ALL.into_iter().find(|codec| location.ends_with(codec.ending()));
+    let ending = location.rsplit('.').next().unwrap_or_default();
+    if UNREAD.contains(&ending) {
+        bail!("it is compressed as .{ending}, which is not read");
+    }
+    Ok(known.unwrap_or(Codec::None))
 }
 
 /// A path below a repository: relative, and never out of it.
@@ -269,6 +286,16 @@ mod tests {
         let again = Repomd::parse(&repomd.to_xml()).expect("its own");
         assert_eq!((again.date, again.records.len()), (repomd.date, 2));
         assert_eq!(again.records[1].location, "repodata/filelists.xml.gz");
+        for (name, expected) in [
+            ("1c45-comps-BaseOS.x86_64.xml.gz", "group_gz.xml.gz"),
+            ("comps.xml", "group_gz.xml"),
+            ("comps", "group_gz.xml"),
+            ("comps.xml.zst", "group_gz.xml.zst"),
+        ] {
+            let group = entry("group_gz").replace("group_gz.xml.gz", name);
+            let repomd = Repomd::parse(&document("1700000009", &(whole() + &group))).expect("it is right");
+            assert_eq!(repomd.file_name("group_gz"), expected);
+        }
     }
 
     #[test]
@@ -291,6 +318,8 @@ mod tests {
             (primary(&format!("{sum}{place}")), "its size \"\""),
             (primary(&format!("{sum}{place}<size>-1</size>")), "its size \"-1\""),
             (primary(&format!("{sum}{place}<size>99999999999999999999</size>")), "its size"),
+            (primary(&format!("{sum}{place}<size>536870913</size>")), "more than the 536870912"),
+            (primary(&format!("{sum}{size}{}", place.replace(".xml", ".xml.bz2"))), "compressed as .bz2"),
             (primary(&format!("{sum}{size}")), "no location"),
             (primary(&format!("{sum}{size}<location href=\"../x\"/>")), "not a path below the repository"),
             (primary(&format!("{sum}{size}<location href=\"/etc/passwd\"/>")), "not a path below"),

@@ -1,11 +1,14 @@
 //! Reads a repository: its `repomd.xml`, verified where it is signed, and the files whose hashes that gives; and lays
 //! them out as a repository of the local disk for dnf.
 
+use std::fs::File;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use super::repomd::Repomd;
+use super::repomd::{Record, Repomd};
+use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::usage;
 use crate::family::mirrors;
@@ -18,6 +21,10 @@ use crate::plan::Repository;
 const MAX_REPOMD: u64 = 4 << 20;
 /// A detached signature may be this large, in bytes.
 const MAX_SIGNATURE: u64 = 1 << 20;
+/// A file of metadata may be this large when it is unpacked, in bytes: dnf takes it in whole, and knows no limit.
+const MAX_UNPACKED: u64 = 1 << 30;
+/// The same for lists of files: those of Fedora have some eight hundred million bytes.
+const MAX_FILE_LISTS: u64 = 4 << 30;
 
 /// A repository whose metadata is on the local disk.
 #[derive(Debug)]
@@ -49,8 +56,26 @@ fn from_mirror(context: &Context, repository: &Repository, url: &str, folder: &P
         })
         .collect();
     let files = context.fetcher.fetch_all(&remotes, &|_| ())?;
+    for (record, file) in list.records.iter().zip(&files) {
+        check_unpacked(record, file).with_context(|| format!("its {}", record.location))?;
+    }
     lay_out(&list, &files, folder).with_context(|| format!("laying it out in {}", folder.display()))?;
     Ok(Local { date: list.date, sha256: sha256(&bytes) })
+}
+
+/// Refuses a file that is larger than it may be when it is unpacked, or damaged.
+fn check_unpacked(record: &Record, file: &Path) -> Result<()> {
+    if record.codec == Codec::None {
+        return Ok(());
+    }
+    let limit = if record.kind == "filelists" { MAX_FILE_LISTS } else { MAX_UNPACKED };
+    let file = File::open(file).context("opening it")?;
+    let mut unpacked = record.codec.reader(BufReader::new(file), 1)?.take(limit + 1);
+    let size = std::io::copy(&mut unpacked, &mut std::io::sink()).context("unpacking it")?;
+    if size > limit {
+        bail!("it has more than the {} MiB that it may have when it is unpacked", limit >> 20);
+    }
+    Ok(())
 }
 
 /// The `repomd.xml`, verified.

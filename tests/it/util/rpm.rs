@@ -1,9 +1,12 @@
 //! Mini Linux, the small RPM distribution of `tests/fixtures/make-rpm-repo.sh`, served from the loopback interface.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
+
+use mkbase::codec::Codec;
 
 use super::mkbase::{Place, shared_cache};
 use super::server::{Body, Server};
@@ -108,5 +111,66 @@ impl Mini {
             "[[repository]]\nname = \"broken\"\nurl = \"{}/1/broken/{arch}/os\"\nkey = \"RPM-GPG-KEY-mini-1\"\n",
             self.server.url()
         )
+    }
+
+    /// Where a repository is on the server: `BaseOS`, `updates`, `broken`.
+    pub fn path(repository: &str) -> String {
+        format!("/1/{repository}/{}/os", std::env::consts::ARCH)
+    }
+
+    /// Puts a file of the distribution's folder on the server in the place of another one.
+    pub fn replace(&self, path: &str, with: &str) {
+        self.server.put(path, std::fs::read(self.folder.join(with.trim_start_matches('/'))).expect("a file"));
+    }
+
+    /// A file of metadata as it was made: `primary`, `filelists`, `comps`.
+    pub fn metadata(&self, repository: &str, kind: &str) -> String {
+        let folder = self.folder.join(Mini::path(repository).trim_start_matches('/')).join("repodata");
+        let files = std::fs::read_dir(folder).expect("metadata").map(|entry| entry.expect("a file").path());
+        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("{kind}.xml")));
+        let path = found.next().unwrap_or_else(|| panic!("{repository} has no {kind}"));
+        let packed = std::fs::read(path).expect("metadata");
+        let codec = Codec::ALL.into_iter().find(|codec| packed.starts_with(codec.magic())).expect("a compression");
+        let mut text = String::new();
+        codec.reader(&packed[..], 1).expect("a decoder").read_to_string(&mut text).expect("metadata in text");
+        text
+    }
+
+    /// Publishes metadata of a repository, unsigned: type, file name and content of each file, made at that time.
+    pub fn publish(&self, repository: &str, files: &[(&str, &str, &[u8])], time: i64) {
+        let path = Mini::path(repository);
+        let mut list = "<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n".to_owned();
+        for (kind, name, bytes) in files {
+            list += &format!(
+                "<data type=\"{kind}\"><checksum type=\"sha256\">{}</checksum><location href=\"repodata/{name}\"/>\
+                 <timestamp>{time}</timestamp><size>{}</size></data>\n",
+                sha256(bytes),
+                bytes.len()
+            );
+            self.server.put(format!("{path}/repodata/{name}"), bytes.to_vec());
+        }
+        self.server.put(format!("{path}/repodata/repomd.xml"), (list + "</repomd>\n").into_bytes());
+        let signature = format!("{path}/repodata/repomd.xml.asc");
+        if self.server.paths().contains(&signature) {
+            self.server.remove(&signature);
+        }
+    }
+
+    /// Publishes a repository with this in the place of its `primary.xml`.
+    pub fn publish_primary(&self, repository: &str, primary: &str, time: i64) {
+        let lists = self.metadata(repository, "filelists");
+        let files = [("primary", "primary.xml", primary.as_bytes()), ("filelists", "filelists.xml", lists.as_bytes())];
+        self.publish(repository, &files, time);
+    }
+
+    /// Publishes a repository with only these of its packages.
+    pub fn publish_only(&self, repository: &str, names: &[&str], time: i64) {
+        let text = self.metadata(repository, "primary");
+        let (head, rest) = text.split_once("<package ").unwrap_or((&text, ""));
+        let elements = rest.trim_end().trim_end_matches("</metadata>").split("<package ");
+        let kept =
+            elements.filter(|element| names.iter().any(|name| element.contains(&format!("<name>{name}</name>"))));
+        let kept: String = kept.map(|element| format!("<package {element}")).collect();
+        self.publish_primary(repository, &format!("{head}{kept}</metadata>"), time);
     }
 }
