@@ -99,7 +99,9 @@ enum Seen {
 }
 
 fn look(subject: &Subject<'_>, path: &Path, file: &PackageFile, shipped: &Shipped<'_>, i: usize) -> Result<Seen> {
-    let is_meant = subject.placed.contains(path) || path.starts_with("var/log");
+    // The first three belong to the kernel and the container engine, and are emptied.
+    let is_elsewhere = ["dev", "proc", "sys", "var/log"].iter().any(|top| path.starts_with(top));
+    let is_meant = is_elsewhere || subject.placed.contains(path);
     let Some(stat) = subject.root.lstat(path)? else {
         let is_cleaned = (!subject.system.docs && is_documentation(path)) || is_foreign(path, &subject.system.locale);
         let is_optional = is_meant || is_cleaned || file.flags & MISSING_OK != 0;
