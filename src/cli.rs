@@ -251,7 +251,7 @@ pub struct BuildArgs {
     /// Which packages.
     #[command(flatten)]
     pub locking: LockingArgs,
-    /// What installs the packages [default: native for Debian packages, dnf for RPM packages]
+    /// What installs the packages [default: native, and dnf for RPM packages]
     #[arg(long, value_enum)]
     pub engine: Option<Engine>,
     /// Where programs come from.
