@@ -48,6 +48,7 @@ const EXAMPLES: &str = "\
 Examples:
   mkbase build debian                                  the current stable release, into out/
   mkbase build debian:bookworm -o - | docker import - base:12
+  mkbase build alpine:3.23                             what Alpine's own minirootfs holds
   mkbase recipes                                       what can be built
   mkbase init corp                                     start a recipe of your own, corp.toml
 

@@ -31,7 +31,7 @@ struct Stage<'a> {
 type Concern = (&'static str, fn(&Stage<'_>) -> Result<()>);
 
 const CONCERNS: &[Concern] = &[
-    ("setting the time zone", |s| timezone::set(&s.plan.system.timezone, s.root)),
+    ("setting the time zone", |s| timezone::set(&s.plan.system.timezone, s.family.names_timezone(), s.root)),
     ("making the locale", |s| locale::set(s.context, s.plan, s.family, s.packages, s.root)),
     ("configuring the package manager", |s| s.family.configure_repositories(s.plan, s.root)),
     ("adding the users", |s| users::add(&s.plan.users, s.epoch, s.root)),

@@ -1,4 +1,4 @@
-//! The time zone: `/etc/localtime` is a link into the zone database and `/etc/timezone` says the same.
+//! The time zone: `/etc/localtime` is a link into the zone database, and `/etc/timezone` says the same where it is read.
 //!
 //! Debian's tzdata takes the zone from the link whenever it is configured again, so an upgrade in the image keeps
 //! it and its debconf answers need no change here.
@@ -26,8 +26,8 @@ pub fn is_utc(zone: &str) -> bool {
     UTC.contains(&zone)
 }
 
-/// Sets the zone. A usage error names the nearest zone of the tree.
-pub fn set(zone: &str, root: &Root) -> Result<()> {
+/// Sets the zone, in `/etc/timezone` too if it is `named` there. A usage error names the nearest zone of the tree.
+pub fn set(zone: &str, named: bool, root: &Root) -> Result<()> {
     if !well_formed(zone) {
         return Err(usage(format!(
             "system.timezone: '{zone}' is no name of a time zone; write one like Europe/Berlin or Etc/UTC"
@@ -36,7 +36,7 @@ pub fn set(zone: &str, root: &Root) -> Result<()> {
     if is_zone(root, zone) {
         root.create_dir_all("etc", 0o755)?;
         root.symlink(Path::new("/").join(ZONEINFO).join(zone), "etc/localtime")?;
-        return root.write("etc/timezone", format!("{zone}\n"), 0o644);
+        return if named { root.write("etc/timezone", format!("{zone}\n"), 0o644) } else { Ok(()) };
     }
     if is_utc(zone) {
         // Without a database there is nothing to link to. An absent /etc/localtime means UTC to every libc,
@@ -144,7 +144,7 @@ mod tests {
         let (_dir, root) = tree(true);
         root.symlink("/usr/share/zoneinfo/Etc/UTC", "etc/localtime").expect("a link");
         for zone in ["Asia/Shanghai", "Etc/UTC", "UTC"] {
-            set(zone, &root).expect("it is there");
+            set(zone, true, &root).expect("it is there");
             let link = root.read_link("etc/localtime").expect("a link");
             assert_eq!(link, Path::new("/usr/share/zoneinfo").join(zone));
             assert_eq!(root.read_text("etc/timezone").expect("a file"), format!("{zone}\n"));
@@ -152,11 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn the_name_is_written_only_where_it_is_read() {
+        let (_dir, root) = tree(true);
+        set("Asia/Shanghai", false, &root).expect("it is there");
+        assert!(root.exists("etc/localtime") && root.lstat("etc/timezone").expect("stat").is_none());
+    }
+
+    #[test]
     fn utc_needs_no_database_and_nothing_dangles() {
         let (_dir, root) = tree(false);
         root.symlink("/usr/share/zoneinfo/Etc/UTC", "etc/localtime").expect("a link");
         root.write("etc/timezone", "Etc/UTC\n", 0o644).expect("a file");
-        set("Etc/UTC", &root).expect("UTC is always there");
+        set("Etc/UTC", true, &root).expect("UTC is always there");
         assert!(root.lstat("etc/localtime").expect("stat").is_none());
         assert!(root.lstat("etc/timezone").expect("stat").is_none());
     }
@@ -178,14 +185,14 @@ mod tests {
             ("localtime", "no name"),
             ("", "no name"),
         ] {
-            let error = set(zone, &root).expect_err(zone);
+            let error = set(zone, true, &root).expect_err(zone);
             assert_eq!(exit_code(&error), Exit::Usage, "{zone}");
             let text = error.to_string();
             assert!(text.starts_with("system.timezone: ") && text.contains(says), "{zone}: {text}");
             assert!(root.lstat("etc/localtime").expect("stat").is_none(), "{zone}");
         }
         let (_dir, root) = tree(false);
-        let error = set("Asia/Shanghai", &root).expect_err("no database");
+        let error = set("Asia/Shanghai", true, &root).expect_err("no database");
         assert!(error.to_string().contains("add tzdata to packages.include"), "{error}");
         assert_eq!(exit_code(&error), Exit::Usage);
     }

@@ -139,11 +139,12 @@ fn pair(key: &str, value: &str) -> String {
 fn labels(image: &Image<'_>) -> Result<BTreeMap<String, String>> {
     let plan = image.plan;
     let created = jiff::Timestamp::from_second(image.lock.epoch).context("writing the epoch as a date")?;
+    let variant = if plan.variant.is_empty() { String::new() } else { format!(" ({})", plan.variant) };
     let spec = [
         ("created", created.to_string()),
         ("title", plan.name.clone()),
         ("version", plan.release.clone()),
-        ("description", format!("{} {} ({}), a base image made by mkbase", plan.name, plan.release, plan.variant)),
+        ("description", format!("{} {}{variant}, a base image made by mkbase", plan.name, plan.release)),
     ];
     let mut labels: BTreeMap<String, String> =
         spec.into_iter().map(|(key, value)| (format!("org.opencontainers.image.{key}"), value)).collect();

@@ -18,6 +18,7 @@ use crate::root::Root;
 pub mod apk;
 pub mod dates;
 pub mod deb;
+mod host_keys;
 mod host_tool;
 pub mod links;
 mod members;
@@ -137,6 +138,11 @@ pub trait Family: Sync {
     /// Writes the package manager's configuration: repositories with the image's mirrors, their keys, and how it
     /// behaves in a container.
     fn configure_repositories(&self, plan: &Plan, root: &Root) -> Result<()>;
+
+    /// Whether programs of the family read the name of the time zone in `/etc/timezone`, besides `/etc/localtime`.
+    fn names_timezone(&self) -> bool {
+        true
+    }
 
     /// Makes the locale of the plan for real and leaves it the only one, with the help of packages of
     /// [`crate::lock::Role::Tool`] among `packages`.

@@ -170,7 +170,11 @@ fn refused(place: &Place, recipe: &Path, more: &[&str], texts: &[&str]) -> Ended
 
 fn shell(lines: &str, script: &'static str, text: &str) -> Apk {
     let data = vec![dir("usr"), dir("usr/share"), dir("usr/share/lab"), file("usr/share/lab/file", b"x")];
-    Apk { lines: format!("depend = /bin/sh\n{lines}"), scripts: vec![(script, format!("#!/bin/sh\n{text}\n"))], data }
+    Apk {
+        lines: format!("depend = /bin/sh\n{lines}"),
+        scripts: vec![(script, format!("#!/bin/sh\n{text}\n"))],
+        ..Apk::new(data)
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use mkbase::hash;
 mod util;
 
 mod apk;
+mod apk_image;
 mod apk_install;
 mod arch;
 mod archive;
@@ -25,6 +26,7 @@ mod reproducible;
 mod rpm;
 mod rpm_bad;
 mod rpm_lock;
+mod rpm_tree;
 mod sources;
 mod ssh;
 mod tools;

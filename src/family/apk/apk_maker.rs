@@ -1,4 +1,4 @@
-//! Makes small package files for tests.
+//! Makes small package files and indexes for tests, those of the unit and of the integration tests.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use sha1::{Digest as _, Sha1};
 use tar::{EntryType, Header};
 
-use crate::hash::{hex, sha256};
+use crate::hash::{base64, hex, sha256};
 
 /// One gzip member.
 pub fn gzip(data: &[u8]) -> Vec<u8> {
@@ -61,12 +61,19 @@ fn raw(name: &str, kind: EntryType, link: &str, mode: u32, data: &[u8]) -> Vec<u
 }
 
 /// Gives the last header of a member to other names.
-pub fn owned_by(mut member: Vec<u8>, user: &str, group: &str) -> Vec<u8> {
+pub fn owned_by(member: Vec<u8>, user: &str, group: &str) -> Vec<u8> {
+    with_header(member, |header| {
+        header.set_username(user).expect("short");
+        header.set_groupname(group).expect("short");
+    })
+}
+
+/// Changes the last header of a member.
+fn with_header(mut member: Vec<u8>, change: impl Fn(&mut Header)) -> Vec<u8> {
     let at = member.chunks(512).rposition(|block| &block[257..262] == b"ustar").expect("a header") * 512;
     let mut header = Header::new_ustar();
     header.as_mut_bytes().copy_from_slice(&member[at..at + 512]);
-    header.set_username(user).expect("short");
-    header.set_groupname(group).expect("short");
+    change(&mut header);
     header.set_cksum();
     member[at..at + 512].copy_from_slice(header.as_bytes());
     member
@@ -89,15 +96,31 @@ pub fn link(name: &str, target: &str) -> Vec<u8> {
     member(name, EntryType::Symlink, target, 0o777, b"", &[("APK-TOOLS.checksum.SHA1", sha1.as_bytes())])
 }
 
+/// An index, not signed. `mtime` is in seconds since 1970.
+pub fn index(text: &str, mtime: u64) -> Vec<u8> {
+    let part = |name: &str, data: &[u8]| {
+        with_header(member(name, EntryType::Regular, "", 0o644, data, &[]), |header| header.set_mtime(mtime))
+    };
+    gzip(&[part("DESCRIPTION", b"test"), part("APKINDEX", text.as_bytes()), vec![0; 1024]].concat())
+}
+
 /// A package, put together in the order of its members.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Apk {
+    /// Its version.
+    pub version: String,
     /// Lines of `.PKGINFO` besides name, version, size and datahash.
     pub lines: String,
     /// Scripts.
     pub scripts: Vec<(&'static str, String)>,
     /// Members of the data archive.
     pub data: Vec<Vec<u8>>,
+}
+
+impl Default for Apk {
+    fn default() -> Apk {
+        Apk { version: "1.0-r0".into(), lines: String::new(), scripts: Vec::new(), data: Vec::new() }
+    }
 }
 
 impl Apk {
@@ -114,7 +137,8 @@ impl Apk {
     /// The compressed control member for some data.
     pub fn control_member(&self, name: &str, data: &[u8]) -> Vec<u8> {
         let info = format!(
-            "pkgname = {name}\npkgver = 1.0-r0\narch = noarch\nsize = 1\n{}datahash = {}\n",
+            "pkgname = {name}\npkgver = {}\narch = noarch\nsize = 1\n{}datahash = {}\n",
+            self.version,
             self.lines,
             sha256(data)
         );
@@ -136,9 +160,31 @@ impl Apk {
         [Apk::signature_member(), self.control_member(name, &data), data].concat()
     }
 
+    /// Its paragraph in an index, where the package file has so many bytes.
+    pub fn paragraph(&self, name: &str, size: usize) -> String {
+        let checksum = base64(&Sha1::digest(self.control_member(name, &self.data_member())));
+        let mut text = format!(
+            "C:Q1{checksum}\nP:{name}\nV:{}\nA:noarch\nS:{size}\nI:1\nT:test\nU:https://example.org/\nL:MIT\n",
+            self.version
+        );
+        for (letter, key) in [('D', "depend"), ('p', "provides"), ('i', "install_if")] {
+            let values: Vec<&str> =
+                self.lines.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(" = ")).collect();
+            if !values.is_empty() {
+                text.push_str(&format!("{letter}:{}\n", values.join(" ")));
+            }
+        }
+        text + "\n"
+    }
+
+    /// Name of its file.
+    pub fn file_name(&self, name: &str) -> String {
+        format!("{name}-{}.apk", self.version)
+    }
+
     /// Writes the package into a folder.
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
-        let path = folder.join(format!("{name}-1.0-r0.apk"));
+        let path = folder.join(self.file_name(name));
         std::fs::write(&path, self.bytes(name)).expect("it can be written");
         path
     }

@@ -9,9 +9,11 @@ use flate2::bufread::{GzDecoder, MultiGzDecoder};
 
 use super::info::Info;
 use super::signature::{self, Keys, Signature};
+use crate::family::members::Bounded;
 
 /// An index may have so many bytes when unpacked. That of Alpine's community repository, the largest known, has 12 MB.
 const MAX_UNPACKED: u64 = 512 << 20;
+const TOO_LARGE: &str = "it unpacks to more than 512 MiB, far more than any index has";
 /// The signatures of an index may have so many bytes when unpacked: a few blocks of a tar archive each.
 const MAX_SIGNATURES: u64 = 1 << 20;
 /// What files of version 3 begin with.
@@ -75,7 +77,7 @@ fn split(file: &[u8]) -> Result<(Vec<Signature>, &[u8])> {
 }
 
 fn parse(content: &[u8]) -> Result<Index> {
-    let unpacked = Bounded { inner: MultiGzDecoder::new(content), left: MAX_UNPACKED };
+    let unpacked = Bounded::new(MultiGzDecoder::new(content), MAX_UNPACKED, TOO_LARGE);
     let mut archive = tar::Archive::new(BufReader::new(unpacked));
     let mut found = None;
     for entry in archive.entries().context("its archive")? {
@@ -112,67 +114,29 @@ fn paragraphs(text: &str) -> Result<Vec<Info>> {
     Ok(packages)
 }
 
-/// A stream that fails at its limit instead of ending, so that a bomb is not taken for a short archive.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let left = self.left.checked_sub(count as u64);
-        self.left =
-            left.ok_or_else(|| std::io::Error::other(format!("it unpacks to more than {MAX_UNPACKED} bytes")))?;
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 pub mod testing {
-    use std::io::Write as _;
+    use tar::EntryType;
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
+    use super::super::apk_maker::{self, gzip};
     use super::super::signature::testing::Signer;
 
-    fn gzip(data: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(data).and_then(|()| encoder.finish()).expect("it is memory")
-    }
-
-    fn member(name: &str, data: &[u8], mtime: u64) -> Vec<u8> {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(name).expect("a name");
-        header.set_size(data.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(mtime);
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_cksum();
-        let mut out = header.as_bytes().to_vec();
-        out.extend(data);
-        out.resize(out.len().next_multiple_of(512), 0);
-        out
-    }
-
     /// The part of an index that is signed.
-    pub fn content(text: &str, mtime: u64) -> Vec<u8> {
-        let end = vec![0; 1024];
-        gzip(&[member("DESCRIPTION", b"test", mtime), member("APKINDEX", text.as_bytes(), mtime), end].concat())
+    pub use super::super::apk_maker::index as content;
+
+    fn member(name: &str, data: &[u8]) -> Vec<u8> {
+        apk_maker::member(name, EntryType::Regular, "", 0o644, data, &[])
     }
 
     /// A signature before a content.
     pub fn sign(signer: &Signer, scheme: &str, content: &[u8]) -> Vec<u8> {
         let signature = signer.sign(scheme, content);
-        [gzip(&member(&signature.member, &signature.data, 0)), content.to_vec()].concat()
+        [gzip(&member(&signature.member, &signature.data)), content.to_vec()].concat()
     }
 
     /// An archive of these members, and what follows it.
     pub fn archive(members: &[(&str, &[u8])], after: &[u8]) -> Vec<u8> {
-        let members: Vec<u8> = members.iter().flat_map(|(name, data)| member(name, data, 0)).collect();
+        let members: Vec<u8> = members.iter().flat_map(|(name, data)| member(name, data)).collect();
         [gzip(&members), after.to_vec()].concat()
     }
 }

@@ -73,8 +73,8 @@ impl Package {
             let begin = file.fill_buf()?;
             if begin.starts_with(ADB) {
                 bail!(
-                    "it is a package of format 3, which the native engine does not read; use --engine apk-tools with \
-                     an apk of version 3"
+                    "it is a package of format 3, which mkbase does not read, with --engine apk-tools neither; have it \
+                     made in format 2, as abuild makes packages"
                 );
             }
             if !begin.starts_with(&GZIP) {

@@ -69,6 +69,7 @@ pub fn resolve(context: &Context, plan: &Plan, previous: Option<&Previous>) -> R
     sources.push(Source { repository: None, tag: None, packages: &own });
     let mut pool = Pool::new(&sources, arch)?;
     let wishes = world::wishes(&world, &mut pool)?;
+    world::check_time_zone(plan, &mut pool)?;
     for wish in
         wishes.iter().filter(|w| w.relation.dependency.conflict && pool.name(w.relation.name).providers.is_empty())
     {

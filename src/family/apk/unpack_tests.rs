@@ -99,8 +99,8 @@ fn cut_and_foreign_files_are_refused() {
     let before = [Apk::signature_member(), apk.control_member("a", &data)].concat();
     refused(b"", "it is not an Alpine package");
     refused(b"!<arch>\ndebian-binary", "it is not an Alpine package");
-    refused(b"ADBd\0\0\0\0schm", "use --engine apk-tools");
-    refused(b"ADB.pckg", "format 3");
+    refused(b"ADBd\0\0\0\0schm", "with --engine apk-tools neither");
+    refused(b"ADB.pckg", "format 3, which mkbase does not read");
     refused(&Apk::signature_member(), "it ends early or is damaged");
     refused(&before[..before.len() - 30], "it is cut short");
     if is_root("cut_and_foreign_files_are_refused") {

@@ -83,6 +83,21 @@ pub fn wishes<'a>(lines: &'a [String], pool: &mut Pool<'a>) -> Result<Vec<Wish<'
     Ok(wishes)
 }
 
+/// Whether the time zone can be had. Nobody wrote its package into a list, so the key that asks for it is named.
+pub fn check_time_zone(plan: &Plan, pool: &mut Pool<'_>) -> Result<()> {
+    let zone = &plan.system.timezone;
+    if is_utc(zone) {
+        return Ok(());
+    }
+    let name = pool.name_id(TIME_ZONES);
+    if pool.name(name).providers.is_empty() {
+        return Err(usage(format!(
+            "system.timezone: '{zone}' needs the package {TIME_ZONES}, which no repository has"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

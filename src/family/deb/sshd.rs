@@ -9,18 +9,14 @@
 use anyhow::Result;
 
 use crate::clean::Cleaner;
-
-/// Keys that are there are the administrator's choice, and `/etc/ssh` may then be read-only.
-const MAKE: &str = "ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1 || ssh-keygen -A >/dev/null";
+use crate::family::host_keys::{MAKE, WHY, drop_in};
 
 const SERVER: &str = "usr/sbin/sshd";
 const UNITS: &str = "lib/systemd/system";
-const DROP_IN: &str = "10-host-keys.conf";
 const INIT_SCRIPT: &str = "etc/init.d/ssh";
 const INIT_FUNCTIONS: &str = "lib/lsb/init-functions";
 /// A name that `run-parts --lsbsysinit` takes.
 const HOOK: &str = "10-ssh-host-keys";
-const WHY: &str = "# The image has no host keys: every container and machine makes its own when its sshd starts.";
 
 /// The clean step `ssh/new-keys`.
 pub(super) fn new_keys(cleaner: &mut Cleaner<'_>) -> Result<()> {
@@ -34,7 +30,7 @@ pub(super) fn new_keys(cleaner: &mut Cleaner<'_>) -> Result<()> {
     for (unit, text) in [("ssh.service", &service), ("ssh@.service", &connection), ("sshd@.service", &connection)] {
         let is_unit = cleaner.root.lstat(format!("{UNITS}/{unit}"))?.is_some();
         if is_unit {
-            cleaner.write(format!("etc/systemd/system/{unit}.d/{DROP_IN}"), text, 0o644)?;
+            cleaner.write(drop_in(unit), text, 0o644)?;
         }
     }
     if cleaner.root.exists(INIT_SCRIPT) && cleaner.root.exists(INIT_FUNCTIONS) {

@@ -20,11 +20,17 @@ const FOLDERS: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
 const SQLITE: &str = "rpmdb.sqlite";
 /// The database of Berkeley DB (EL 8 and older) and that of rpm's own (SUSE), which the image's own rpm reads.
 const OTHERS: [&str; 2] = ["Packages", "Packages.db"];
+/// Where the image's own rpm reads a copy of its database, since it writes locks beside one even when it reads it. In
+/// the sandbox that is memory.
+const COPY: &str = "/dev/shm/rpmdb";
 /// The name that rpm gives to keys in the database.
 const KEYS: &str = "gpg-pubkey";
 /// What a file is to rpm, `rpmfiles.h`.
-const CONFIGURATION: u64 = 1;
-const GHOST: u64 = 1 << 6;
+pub(super) const CONFIGURATION: u64 = 1;
+/// It need not be there.
+pub(super) const MISSING_OK: u64 = 1 << 3;
+/// It comes into being by running.
+pub(super) const GHOST: u64 = 1 << 6;
 const LICENCE: u64 = 1 << 7;
 /// The state of a file that is there, `rpmfiles.h`.
 const STATE_NORMAL: u8 = 0;
@@ -46,8 +52,10 @@ fn headers(root: &Root) -> Result<Vec<Header>> {
         let blobs = sqlite::load(root, &path).and_then(|database| sqlite::blobs(&database)).with_context(reading)?;
         return blobs.iter().map(|blob| Header::parse(blob)).collect::<Result<_>>().with_context(reading);
     }
-    let stream = Sandbox::new(root, "rpmdb").arg("--exportdb").run().with_context(reading)?;
-    from_stream(&stream).with_context(reading)
+    let folder = path.parent().unwrap_or(Path::new("")).display();
+    let script = format!("cp -a /{folder} {COPY} && rm -f {COPY}/__db.* && exec rpmdb --dbpath {COPY} --exportdb");
+    let sandbox = Sandbox::new(root, "sh").args(["-euc", &script]).read_only().named("rpmdb --exportdb");
+    from_stream(&sandbox.run().with_context(reading)?).with_context(reading)
 }
 
 /// Headers one after the other, as `rpmdb --exportdb` writes them.
@@ -78,7 +86,8 @@ pub fn identities(root: &Root) -> Result<Vec<Identity>> {
     Ok(found)
 }
 
-fn packages(root: &Root) -> Result<Vec<Header>> {
+/// The headers of the packages, without keys.
+pub(super) fn packages(root: &Root) -> Result<Vec<Header>> {
     let mut headers = headers(root)?;
     headers.retain(|header| header.text(tag::NAME).ok().flatten().as_deref() != Some(KEYS));
     Ok(headers)
@@ -183,16 +192,19 @@ pub fn claim(root: &Root, path: &Path, folders: &[&str]) -> Result<()> {
 }
 
 /// A file of a package.
-struct PackageFile {
-    path: PathBuf,
-    flags: u64,
+pub(super) struct PackageFile {
+    /// Its absolute path.
+    pub(super) path: PathBuf,
+    /// What it is to rpm.
+    pub(super) flags: u64,
     /// As of stat(2).
-    mode: Option<u32>,
+    pub(super) mode: Option<u32>,
     /// Whether it was installed: documentation may be left out, and other languages.
-    there: bool,
+    pub(super) there: bool,
 }
 
-fn files(header: &Header) -> Result<Vec<PackageFile>> {
+/// The files of a package, in the order of its header.
+pub(super) fn files(header: &Header) -> Result<Vec<PackageFile>> {
     let names = header.strings(tag::BASE_NAMES)?;
     let (folders, places) = (header.strings(tag::DIR_NAMES)?, header.numbers(tag::DIR_INDEXES)?);
     let (flags, states) = (header.numbers(tag::FILE_FLAGS)?, header.numbers(tag::FILE_STATES)?);

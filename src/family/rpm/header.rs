@@ -50,10 +50,16 @@ pub mod tag {
     pub const FILE_STATES: u32 = 1029;
     /// Type and permissions of each file, as of stat(2).
     pub const FILE_MODES: u32 = 1030;
+    /// Digest of each file, in hexadecimal; empty of what is no regular file.
+    pub const FILE_DIGESTS: u32 = 1035;
+    /// Target of each symbolic link.
+    pub const FILE_LINKS: u32 = 1036;
     /// Flags of each file.
     pub const FILE_FLAGS: u32 = 1037;
     /// File name of the source package.
     pub const SOURCE_RPM: u32 = 1044;
+    /// Which properties of each file are verified, `rpmvf.h`.
+    pub const FILE_VERIFY_FLAGS: u32 = 1045;
     /// Index into [`DIR_NAMES`] of each file.
     pub const DIR_INDEXES: u32 = 1116;
     /// Last part of the path of each file.
@@ -62,6 +68,8 @@ pub mod tag {
     pub const DIR_NAMES: u32 = 1118;
     /// Size of the files in bytes, 64 bits, where 32 are too few.
     pub const LONG_SIZE: u32 = 5009;
+    /// Algorithm of the digests of files, as OpenPGP numbers them.
+    pub const FILE_DIGEST_ALGORITHM: u32 = 5011;
     /// Digest of the payload as it is in the file.
     pub const PAYLOAD_DIGEST: u32 = 5092;
     /// Its algorithm, as OpenPGP numbers them.

@@ -17,6 +17,7 @@ mod checks;
 mod configure;
 pub mod database;
 mod dnf;
+mod files;
 mod header;
 mod install;
 mod leftovers;
@@ -24,10 +25,14 @@ mod locale;
 mod modules;
 mod package;
 mod rebuild;
+mod repofile;
 mod repomd;
+mod repositories;
 mod repository;
 mod resolve;
 mod sqlite;
+mod sshd;
+mod systemd;
 mod trust;
 mod verify;
 mod version;
@@ -63,7 +68,11 @@ impl Family for Rpm {
     }
 
     fn configure_repositories(&self, plan: &Plan, root: &Root) -> Result<()> {
-        configure::configure_repositories(plan, root)
+        configure::configure(plan, root)
+    }
+
+    fn names_timezone(&self) -> bool {
+        false
     }
 
     fn make_locale(&self, _: &Context, plan: &Plan, _: &[Fetched], root: &Root) -> Result<()> {
@@ -76,5 +85,9 @@ impl Family for Rpm {
 
     fn checks(&self) -> &'static [Check] {
         checks::CHECKS
+    }
+
+    fn checks_only_read(&self) -> bool {
+        true
     }
 }

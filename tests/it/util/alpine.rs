@@ -5,17 +5,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sha1::Digest as _;
-
 use super::apk::{self, ARCH};
+pub use super::apk_maker::{Apk, dir, file, gzip, link, member};
 use super::mkbase::Place;
 use super::server::Server;
 
-#[path = "../../../src/family/apk/apk_maker.rs"]
-#[allow(dead_code, reason = "the unit tests use more of it")]
-mod apk_maker;
-
-pub use apk_maker::{Apk, dir, file, gzip, link, member};
+/// When the repository of a test's own packages was made, in seconds since 1970: before the genuine ones.
+const DATE: u64 = 1_700_000_000;
 
 /// The folder that the maker of the repository made, and a real apk in it.
 pub struct Fixture {
@@ -32,6 +28,11 @@ impl Fixture {
                 None
             }
         }
+    }
+
+    /// The folder that holds the repositories.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder with the program `apk`.
@@ -73,14 +74,13 @@ impl Lab {
     pub fn new(fixture: Fixture, more: &[(&str, Apk)]) -> Lab {
         let lab = Lab { fixture, server: Server::new() };
         lab.serve("main");
-        let packages: Vec<(&str, Vec<u8>)> = more.iter().map(|(name, apk)| (*name, apk.bytes(name))).collect();
-        let mut index = String::new();
-        for ((name, apk), (_, bytes)) in more.iter().zip(&packages) {
-            index.push_str(&stanza(name, apk, bytes.len()));
-            lab.server.put(Lab::path(name), bytes.clone());
+        let mut text = String::new();
+        for (name, apk) in more {
+            let bytes = apk.bytes(name);
+            text.push_str(&apk.paragraph(name, bytes.len()));
+            lab.server.put(Lab::path(name), bytes);
         }
-        let text = member("APKINDEX", tar::EntryType::Regular, "", 0o644, index.as_bytes(), &[]);
-        lab.server.put(format!("/extra/{ARCH}/APKINDEX.tar.gz"), gzip(&[text, vec![0; 1024]].concat()));
+        lab.server.put(apk::index_path("extra"), super::apk_maker::index(&text, DATE));
         lab
     }
 
@@ -108,13 +108,6 @@ impl Lab {
             ),
         )
     }
-}
-
-fn stanza(name: &str, apk: &Apk, size: usize) -> String {
-    let control = apk.control_member(name, &apk.data_member());
-    let checksum = mkbase::hash::base64(&sha1::Sha1::digest(control));
-    let depends: Vec<&str> = apk.lines.lines().filter_map(|line| line.strip_prefix("depend = ")).collect();
-    format!("C:Q1{checksum}\nP:{name}\nV:1.0-r0\nA:noarch\nS:{size}\nI:1\nT:\nU:\nL:\nD:{}\n\n", depends.join(" "))
 }
 
 /// What `apk` said, when it ended well and warned of nothing.

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use sha1::Digest as _;
+use tar::EntryType;
 
-use super::deb::gzip as compress;
+use super::apk_maker::{self, dir, file, gzip, member};
 use super::server::{Body, Server};
 
 /// The architecture of all of it.
@@ -58,7 +56,8 @@ impl ApkKey {
         let key = self.folder.path().join("key");
         let signature = openssl(&["dgst", &format!("-{digest}"), "-sign", key.to_str().expect("text")], data);
         let scheme = if digest == "sha1" { "RSA" } else { "RSA256" };
-        [gzip(&member(&format!(".SIGN.{scheme}.{}", self.name), &signature, 0, &[])), data.to_vec()].concat()
+        let name = format!(".SIGN.{scheme}.{}", self.name);
+        [gzip(&member(&name, EntryType::Regular, "", 0o644, &signature, &[])), data.to_vec()].concat()
     }
 }
 
@@ -72,140 +71,58 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(data).and_then(|()| encoder.finish()).expect("it is memory")
-}
-
-fn member(name: &str, data: &[u8], mtime: u64, pax: &[(&str, &str)]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    builder.append_pax_extensions(pax.iter().map(|(name, value)| (*name, value.as_bytes()))).expect("it is memory");
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
-    header.set_size(data.len() as u64);
-    header.set_mode(0o755);
-    header.set_mtime(mtime);
-    header.set_uid(0);
-    header.set_gid(0);
-    builder.append_data(&mut header, name, data).expect("it is memory");
-    let mut bytes = builder.into_inner().expect("it is memory");
-    // Without the two blocks of the end.
-    bytes.truncate(bytes.len() - 1024);
-    bytes
-}
-
 /// A small package.
 #[derive(Clone)]
 pub struct Apk {
     name: String,
-    version: String,
-    /// Lines of the index and their keys in `.PKGINFO`.
-    fields: Vec<(char, &'static str, String)>,
-    files: Vec<(String, Vec<u8>)>,
-    scripts: Vec<(&'static str, String)>,
+    content: apk_maker::Apk,
 }
 
 impl Apk {
     /// `name version`, with one file.
     pub fn new(name_and_version: &str) -> Apk {
         let (name, version) = name_and_version.split_once(' ').expect("a name and a version");
-        let file = (format!("usr/share/{name}"), format!("{version}\n").into_bytes());
-        Apk { name: name.into(), version: version.into(), fields: Vec::new(), files: vec![file], scripts: Vec::new() }
+        let file = file(&format!("usr/share/{name}"), format!("{version}\n").as_bytes());
+        let content = apk_maker::Apk::new(vec![dir("usr"), dir("usr/share"), file]);
+        Apk { name: name.into(), content: apk_maker::Apk { version: version.into(), ..content } }
+    }
+
+    fn say(mut self, key: &str, values: &str) -> Apk {
+        values.split(' ').for_each(|value| self.content.lines.push_str(&format!("{key} = {value}\n")));
+        self
     }
 
     /// What it needs.
-    pub fn depends(mut self, value: &str) -> Apk {
-        self.fields.push(('D', "depend", value.into()));
-        self
+    pub fn depends(self, values: &str) -> Apk {
+        self.say("depend", values)
     }
 
     /// What else it goes by.
-    pub fn provides(mut self, value: &str) -> Apk {
-        self.fields.push(('p', "provides", value.into()));
-        self
+    pub fn provides(self, values: &str) -> Apk {
+        self.say("provides", values)
     }
 
     /// What makes it come by itself.
     pub fn install_if(mut self, value: &str) -> Apk {
-        self.fields.push(('i', "install_if", value.into()));
+        self.content.lines.push_str(&format!("install_if = {value}\n"));
         self
     }
 
     /// The package file, signed.
     pub fn bytes(&self, key: &ApkKey) -> Vec<u8> {
-        let control = self.control();
-        [key.sign("sha256", &control), self.data()].concat()
-    }
-
-    fn data(&self) -> Vec<u8> {
-        let mut tar = [member("usr/", b"", 0, &[]), member("usr/share/", b"", 0, &[])].concat();
-        for (path, content) in &self.files {
-            let sha1: String = sha1::Sha1::digest(content).iter().map(|b| format!("{b:02x}")).collect();
-            tar.extend(member(path, content, 1_700_000_000, &[("APK-TOOLS.checksum.SHA1", &sha1)]));
-        }
-        tar.extend([0; 1024]);
-        compress(&tar)
-    }
-
-    fn control(&self) -> Vec<u8> {
-        let mut text = format!(
-            "pkgname = {}\npkgver = {}\npkgdesc = test\nurl = https://example.org/\narch = {ARCH}\nlicense = MIT\n\
-             builddate = 1700000000\nsize = 10\n",
-            self.name, self.version
-        );
-        for (_, key, value) in &self.fields {
-            match *key {
-                "install_if" => text.push_str(&format!("{key} = {value}\n")),
-                _ => value.split(' ').for_each(|word| text.push_str(&format!("{key} = {word}\n"))),
-            }
-        }
-        text.push_str(&format!("datahash = {}\n", super::sha256(&self.data())));
-        let mut tar = member(".PKGINFO", text.as_bytes(), 0, &[]);
-        for (kind, script) in &self.scripts {
-            tar.extend(member(&format!(".{kind}"), script.as_bytes(), 0, &[]));
-        }
-        gzip(&tar)
-    }
-
-    /// `Q1` and the SHA-1 of the control member.
-    fn checksum(&self) -> String {
-        let output = openssl(&["base64", "-A"], &sha1::Sha1::digest(self.control()));
-        format!("Q1{}", String::from_utf8(output).expect("text"))
-    }
-
-    fn paragraph(&self, key: &ApkKey) -> String {
-        let mut text = format!(
-            "C:{}\nP:{}\nV:{}\nA:{ARCH}\nS:{}\nI:10\nT:test\nU:https://example.org/\nL:MIT\nt:1700000000\n",
-            self.checksum(),
-            self.name,
-            self.version,
-            self.bytes(key).len()
-        );
-        for letter in ['D', 'p', 'i'] {
-            for (_, _, value) in self.fields.iter().filter(|(field, ..)| *field == letter) {
-                text.push_str(&format!("{letter}:{value}\n"));
-            }
-        }
-        text + "\n"
+        let data = self.content.data_member();
+        [key.sign("sha256", &self.content.control_member(&self.name, &data)), data].concat()
     }
 
     /// Name of its file.
     pub fn file_name(&self) -> String {
-        format!("{}-{}.apk", self.name, self.version)
+        self.content.file_name(&self.name)
     }
 }
 
 /// The text of an index.
 pub fn index_text(packages: &[Apk], key: &ApkKey) -> String {
-    packages.iter().map(|package| package.paragraph(key)).collect()
-}
-
-/// An index, not signed. `mtime` is in seconds since 1970.
-pub fn index(text: &str, mtime: u64) -> Vec<u8> {
-    let mut tar =
-        [member("DESCRIPTION", b"test", mtime, &[]), member("APKINDEX", text.as_bytes(), mtime, &[])].concat();
-    tar.extend([0; 1024]);
-    gzip(&tar)
+    packages.iter().map(|package| package.content.paragraph(&package.name, package.bytes(key).len())).collect()
 }
 
 /// Puts a repository on a server, as `/NAME/ARCH/…`, signed with SHA-1 as Alpine's are.
@@ -213,7 +130,7 @@ pub fn publish(server: &Server, name: &str, packages: &[Apk], key: &ApkKey, mtim
     for package in packages {
         server.put(format!("/{name}/{ARCH}/{}", package.file_name()), package.bytes(key));
     }
-    let index = index(&index_text(packages, key), mtime as u64);
+    let index = apk_maker::index(&index_text(packages, key), u64::try_from(mtime).expect("a time after 1970"));
     server.put(index_path(name), key.sign("sha1", &index));
 }
 

@@ -4,6 +4,9 @@ use sha2::Digest as _;
 
 pub mod alpine;
 pub mod apk;
+#[path = "../../../src/family/apk/apk_maker.rs"]
+#[allow(dead_code, reason = "the unit tests use more of it")]
+pub mod apk_maker;
 pub mod deb;
 pub mod key;
 pub mod lab;

@@ -1,0 +1,273 @@
+//! The repositories that an image is left with. Those of the recipe, at the image's mirrors, each defined once.
+//!
+//! A distribution's release package brings definitions of its own, as configuration files. One of a repository of the
+//! recipe (the same id, or the same address) is changed in place, and only where it does not lead to the image's mirror
+//! already: an upgrade of the package then leaves it alone (`%config(noreplace)`), and there is no second definition,
+//! which dnf would warn of. Definitions that the recipe knows nothing of stay; but where the image has another mirror
+//! than the distribution's own, those of the same package would lead past it, and are switched off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::database;
+use super::repofile::{self, RepoFile, expand};
+use crate::plan::{Plan, Repository};
+use crate::root::Root;
+
+/// Where repositories are described, dnf.conf(5).
+const FOLDER: &str = "etc/yum.repos.d";
+/// Where keys are, by custom.
+const KEYS: &str = "etc/pki/rpm-gpg";
+
+type Files = BTreeMap<PathBuf, RepoFile>;
+type Variables = BTreeMap<String, String>;
+/// A file and the id in it.
+type Definition = (PathBuf, String);
+
+/// Writes the repositories of the recipe that stay.
+pub fn configure(plan: &Plan, root: &Root) -> Result<()> {
+    let before = repofile::read_all(root)?;
+    let variables = repofile::variables(
+        root,
+        &[("releasever", &plan.rpm.releasever), ("basearch", plan.arch.rpm), ("arch", plan.arch.rpm)],
+    )?;
+    let mut files = before.clone();
+    let mut known = BTreeSet::new();
+    let mut moved = BTreeSet::new();
+    let lasting: Vec<&Repository> = plan.repositories.iter().filter(|repository| !repository.build_only).collect();
+    for repository in &lasting {
+        let is_other = |id: &str| id != repository.name && lasting.iter().any(|other| other.name == id);
+        let mut definitions = definitions(&before, repository, &variables);
+        definitions.retain(|(_, id)| !is_other(id));
+        let mut definitions = definitions.into_iter();
+        let Some((path, id)) = definitions.next() else {
+            write_own(repository, &before, root)?;
+            continue;
+        };
+        if let Some(file) = files.get_mut(&path) {
+            adapt(file, &id, repository, &variables, root)?;
+        }
+        if !same_address(&repository.image_url, &repository.url) {
+            moved.insert(path.clone());
+        }
+        known.insert((path, id));
+        for (path, id) in definitions {
+            switch_off(&mut files, &path, &id);
+            known.insert((path, id));
+        }
+    }
+    if !moved.is_empty() {
+        for (path, id) in of_same_packages(&before, &moved, root)? {
+            if !known.contains(&(path.clone(), id.clone())) {
+                switch_off(&mut files, &path, &id);
+            }
+        }
+    }
+    for (path, file) in files {
+        if before.get(&path) != Some(&file) {
+            let mode = root.stat(&path)?.map_or(0o644, |stat| stat.st_mode & 0o7777);
+            root.write(&path, file.text(), mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where packages define a repository: that with its id first.
+fn definitions(files: &Files, repository: &Repository, variables: &Variables) -> Vec<Definition> {
+    let mut found: Vec<(bool, Definition)> = Vec::new();
+    for (path, file) in files {
+        for id in file.ids() {
+            let named = id == repository.name;
+            if named || leads_to(file, &id, &repository.url, variables) {
+                found.push((!named, (path.clone(), id)));
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().map(|(_, definition)| definition).collect()
+}
+
+/// Whether one of the addresses of a definition is this one.
+fn leads_to(file: &RepoFile, id: &str, url: &str, variables: &Variables) -> bool {
+    let addresses = file.get(id, "baseurl").unwrap_or_default();
+    let mut addresses = addresses.split([' ', ',']).filter(|address| !address.is_empty());
+    addresses.any(|address| same_address(&expand(address, variables), url))
+}
+
+fn same_address(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
+/// Has a definition lead to the image's mirror and nowhere else.
+fn adapt(file: &mut RepoFile, id: &str, repository: &Repository, variables: &Variables, root: &Root) -> Result<()> {
+    let listed = ["mirrorlist", "metalink"].into_iter().any(|key| file.get(id, key).is_some());
+    let single = file.get(id, "baseurl").is_some_and(|value| !value.contains([' ', ',']));
+    if listed || !single || !leads_to(file, id, &repository.image_url, variables) {
+        file.comment_out(id, "mirrorlist");
+        file.comment_out(id, "metalink");
+        file.set(id, "baseurl", &repository.image_url);
+    }
+    if !file.is_enabled(id) {
+        file.set(id, "enabled", "1");
+    }
+    if repository.trusted {
+        file.set(id, "gpgcheck", "0");
+    } else if file.get(id, "gpgkey").is_none() {
+        let keys = write_keys(repository, root)?;
+        if !keys.is_empty() {
+            file.set(id, "gpgkey", &keys.join(" "));
+        }
+    }
+    if let Some(priority) = repository.priority.map(|priority| priority.to_string()) {
+        file.set(id, "priority", &priority);
+    }
+    Ok(())
+}
+
+fn switch_off(files: &mut Files, path: &Path, id: &str) {
+    if let Some(file) = files.get_mut(path).filter(|file| file.is_enabled(id)) {
+        file.set(id, "enabled", "0");
+    }
+}
+
+/// Every definition in a file whose package has one of these files too.
+fn of_same_packages(files: &Files, among: &BTreeSet<PathBuf>, root: &Root) -> Result<Vec<Definition>> {
+    let owners = database::owners(root).context("reading whose files the repositories are in")?;
+    let packages: BTreeSet<_> = among.iter().map(|path| owners.paths.get(path)).collect();
+    let theirs = files.iter().filter(|(path, _)| packages.contains(&owners.paths.get(*path)));
+    Ok(theirs.flat_map(|(path, file)| file.ids().into_iter().map(|id| (path.clone(), id))).collect())
+}
+
+/// Writes a definition of a repository that no package has one of, in a file that is no package's.
+fn write_own(repository: &Repository, files: &Files, root: &Root) -> Result<()> {
+    let keys = write_keys(repository, root)?;
+    root.create_dir_all(FOLDER, 0o755)?;
+    let plain = Path::new(FOLDER).join(format!("{}.repo", repository.name));
+    let path = if files.contains_key(&plain) {
+        Path::new(FOLDER).join(format!("image-{}.repo", repository.name))
+    } else {
+        plain
+    };
+    root.write(path, describe(repository, &keys), 0o644)
+}
+
+/// Gives the addresses of the keys in the image.
+fn write_keys(repository: &Repository, root: &Root) -> Result<Vec<String>> {
+    if !repository.image_key.is_empty() {
+        return Ok(vec![format!("file://{}", repository.image_key)]);
+    }
+    let mut addresses = Vec::new();
+    for (number, key) in repository.keys.iter().enumerate() {
+        root.create_dir_all(KEYS, 0o755)?;
+        let path = format!("{KEYS}/{}-{number}.asc", repository.name);
+        root.write(&path, &key.data, 0o644)?;
+        addresses.push(format!("file:///{path}"));
+    }
+    Ok(addresses)
+}
+
+fn describe(repository: &Repository, keys: &[String]) -> String {
+    let Repository { name, image_url, .. } = repository;
+    let mut text = format!("[{name}]\nname={name}\nbaseurl={image_url}\nenabled=1\n");
+    let checked = u8::from(!repository.trusted);
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "gpgcheck={checked}");
+    if !keys.is_empty() {
+        let _ = writeln!(text, "gpgkey={}", keys.join(" "));
+    }
+    if repository.signed_index == Some(true) {
+        text.push_str("repo_gpgcheck=1\n");
+    }
+    if let Some(priority) = repository.priority {
+        let _ = writeln!(text, "priority={priority}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sqlite;
+    use super::*;
+    use crate::plan::Key;
+    use crate::plan::testing;
+
+    const RELEASE: &str = "[baseos]\nname=Base\nmirrorlist=https://lists.example.org/$releasever\n\
+        #baseurl=https://dl.example.org/x\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY\n\n[extras]\nname=Extras\n\
+        metalink=https://lists.example.org/extras\nenabled=1\n\n[debug]\nenabled=0\n";
+    const OWN: &str = "https://dl.example.org/1/BaseOS";
+
+    /// A tree with an empty database, these files, and a plan with repositories: name, address, the image's mirror.
+    fn configured(files: &[(&str, &str)], repositories: &[(&str, &str, &str)]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = Root::open(dir.path()).expect("it opens");
+        std::fs::create_dir_all(dir.path().join("usr/lib/sysimage/rpm")).expect("a folder");
+        sqlite::testing::make(&dir.path().join("usr/lib/sysimage/rpm/rpmdb.sqlite"), &[], true);
+        root.create_dir_all(FOLDER, 0o755).expect("a folder");
+        for (name, text) in files {
+            root.write(Path::new(FOLDER).join(name), text, 0o640).expect("a file");
+        }
+        let mut plan = testing::plan();
+        plan.rpm.releasever = "1".into();
+        for (name, url, image_url) in repositories {
+            let mut repository = testing::repository(name, url, "");
+            repository.image_url = (*image_url).into();
+            repository.keys = vec![Key { name: "k".into(), data: b"KEY".to_vec() }];
+            plan.repositories.push(repository);
+        }
+        configure(&plan, &root).expect("configured");
+        configure(&plan, &root).expect("and once more");
+        (dir, root)
+    }
+
+    fn text(root: &Root, name: &str) -> String {
+        root.read_text(Path::new(FOLDER).join(name)).expect("a file")
+    }
+
+    #[test]
+    fn a_repository_of_the_recipe_alone_gets_a_file_with_its_keys() {
+        let (_dir, root) = configured(&[("corp.repo", "[other]\n")], &[("corp", OWN, OWN), ("x", OWN, OWN)]);
+        assert_eq!(text(&root, "corp.repo"), "[other]\n", "the file of somebody else");
+        let expected = format!(
+            "[corp]\nname=corp\nbaseurl={OWN}\nenabled=1\ngpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/corp-0.asc\n"
+        );
+        assert_eq!(text(&root, "image-corp.repo"), expected);
+        assert_eq!(text(&root, "x.repo"), expected.replace("corp", "x"));
+        assert_eq!(root.read_text("etc/pki/rpm-gpg/x-0.asc").expect("the key"), "KEY");
+    }
+
+    #[test]
+    fn mirror_lists_give_way_to_the_address_of_the_image() {
+        let (_dir, root) = configured(&[("mini.repo", RELEASE)], &[("baseos", OWN, OWN)]);
+        let now = text(&root, "mini.repo");
+        assert!(now.contains("\n#mirrorlist=https://lists") && now.contains(&format!("\nbaseurl={OWN}\n")), "{now}");
+        assert!(now.contains("\nenabled=1\n"), "the others stay where the mirror is the distribution's own: {now}");
+        assert!(!root.exists("etc/yum.repos.d/baseos.repo") && !root.exists(KEYS));
+        assert_eq!(root.stat("etc/yum.repos.d/mini.repo").expect("stat").expect("there").st_mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn another_mirror_is_not_led_past() {
+        let mirror = "https://mirror.corp.example/BaseOS";
+        let more = "[more]\nmirrorlist=https://lists.example.org/more\n";
+        let (_dir, root) = configured(&[("mini.repo", RELEASE), ("more.repo", more)], &[("baseos", OWN, mirror)]);
+        let now = text(&root, "mini.repo") + &text(&root, "more.repo");
+        assert!(now.contains(&format!("\nbaseurl={mirror}\n")) && now.matches("\nenabled=0\n").count() == 3, "{now}");
+    }
+
+    #[test]
+    fn a_definition_that_leads_there_stays_as_it_is() {
+        let release = "[mini]\nbaseurl=https://dl.example.org/$releasever/BaseOS/\ngpgkey=file:///x\n";
+        let (_dir, root) = configured(&[("mini.repo", release)], &[("baseos", OWN, OWN)]);
+        assert_eq!(text(&root, "mini.repo"), release);
+        assert!(!root.exists("etc/yum.repos.d/baseos.repo"));
+        // Switched off by its package, and a second one of the same repository.
+        let off = format!("{release}enabled=0\n");
+        let files = [("a.repo", off.as_str()), ("b.repo", &release.replace("mini", "again"))];
+        let (_dir, root) = configured(&files, &[("mini", OWN, OWN)]);
+        assert_eq!(text(&root, "a.repo"), off.replace("enabled=0", "enabled=1"));
+        assert!(text(&root, "b.repo").contains("enabled=0\n"));
+    }
+}
