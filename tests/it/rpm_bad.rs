@@ -148,6 +148,11 @@ fn metadata_that_leads_nowhere_or_elsewhere() {
             &["mini-clash 1.0-1.mn1", "SHA-256"],
         ),
         (with(location, "<location href=\"Packages/gone.rpm\"/>"), &["mini-clash 1.0-1.mn1", "gone.rpm: not found"]),
+        (
+            primary
+                .replace(&size("mini-clash"), "<size package=\"9000000000000000000\" installed=\"5\" archive=\"512\""),
+            &[place_of, "its size of 9000000000000000000 bytes is more than"],
+        ),
         // A file that is signed, but not of the package that the metadata says.
         (
             with("mini-clash-1.0-1.mn1.noarch.rpm", "mini-enemy-1.0-1.mn1.noarch.rpm")

@@ -152,6 +152,9 @@ fn an_update_changes_one_package_and_the_old_lock_gives_the_old_bytes() {
     std::fs::remove_file(entry).expect("it was fetched");
     let ended = case.run("build", &["--offline"]).fails(1, &["mini-hello 1.0-1.mn1", "mkbase fetch"]);
     assert!(!ended.stderr.contains("coreutils"), "only what is missing:\n{}", ended.stderr);
+    // An archive that drops old packages.
+    case.mini.server.remove(&format!("{}/{}", Mini::path("BaseOS"), gone.path));
+    case.run("fetch", &[]).fails(1, &["mini-hello 1.0-1.mn1", "not found"]);
     case.place.assert_nothing_left(&["image"]);
 }
 

@@ -25,6 +25,9 @@ use crate::plan::Plan;
 use crate::root::Root;
 use crate::tools::Tools;
 
+/// A package may be this large, in bytes; those known have less than two thousand million.
+const MAX_PACKAGE: u64 = 16 << 30;
+
 /// What dnf decided on.
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -234,6 +237,9 @@ fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPa
     if chosen.algorithm != "sha256" {
         bail!("{}: its checksum is of the type {:?}, and only sha256 is trusted", place(), chosen.algorithm);
     }
+    if chosen.size > MAX_PACKAGE {
+        bail!("{}: its size of {} bytes is more than the {MAX_PACKAGE} that it may have", place(), chosen.size);
+    }
     let evr = Evr { epoch: chosen.epoch, version: &chosen.version, release: &chosen.release };
     Ok(LockedPackage {
         version: evr.to_string(),
@@ -286,6 +292,7 @@ mod tests {
                 "the package \"bash\": its checksum is of the type \"md5\"",
             ),
             (Chosen { digest: "00".into(), ..chosen() }, "no SHA-256"),
+            (Chosen { size: u64::MAX, ..chosen() }, "its size of 18446744073709551615 bytes is more than"),
             (Chosen { base: "http://h/".into(), ..chosen() }, "another server"),
             (Chosen { location: "../../etc/x".into(), ..chosen() }, "not a path below"),
             (Chosen { location: "http://h/x.rpm".into(), ..chosen() }, "not a path below"),
