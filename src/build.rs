@@ -298,7 +298,8 @@ fn in_context<T>(
 fn decide(plan: &Plan, previous: Option<&Previous>, context: &Context, family: &dyn Family) -> Result<Lock> {
     let step = context.ui.step("Resolving");
     let lock = family.resolve(context, plan, previous).context("resolving the packages")?;
-    let size: u64 = lock.packages.iter().map(|p| p.size).sum();
+    // Sizes come from indexes, and may say anything.
+    let size = lock.packages.iter().fold(0, |sum: u64, p| sum.saturating_add(p.size));
     step.done(format_args!("{} packages, {}", lock.packages.len(), ui::bytes(size)));
     tell_damaged(&context.fetcher, &context.ui);
     Ok(lock)
@@ -315,7 +316,7 @@ fn tell_damaged(fetcher: &Fetcher, ui: &Ui) {
 pub fn fetch(plan: &Plan, lock: &Lock, fetcher: &Fetcher, ui: &Ui) -> Result<Vec<Fetched>> {
     let step = ui.step("Fetching");
     let remotes = lock.packages.iter().map(|p| remote(plan, p)).collect::<Result<Vec<_>>>()?;
-    let total = remotes.iter().map(|r| r.size).sum();
+    let total = remotes.iter().fold(0, |sum: u64, r| sum.saturating_add(r.size));
     let bar = step.bar(total, Unit::Bytes);
     let files = fetcher.fetch_all(&remotes, &|n| bar.add(n)).context("fetching the packages")?;
     drop(bar);
