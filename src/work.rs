@@ -19,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::FsFlags;
 use tempfile::TempDir;
 
+use crate::parallel::parallel;
 use crate::ui::Ui;
 
 /// The hidden first argument that makes a process of this program a janitor.
@@ -30,6 +31,8 @@ const PREFIX: &str = "mkbase-";
 const LOCK: &str = "lock";
 /// `FS_TOPDIR_FL` of `<linux/fs.h>`.
 const TOP_OF_HIERARCHIES: libc::c_int = 0x0002_0000;
+/// So many folders are removed at once: their threads wait for the file system, not for a core.
+const REMOVERS: usize = 16;
 /// How long the janitor tries again while processes of the sandbox are still dying and writing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -103,8 +106,7 @@ impl Work {
             return Ok(());
         }
         let path = std::mem::take(&mut self.path);
-        let removed =
-            std::fs::remove_dir_all(&path).with_context(|| format!("removing the work folder {}", path.display()));
+        let removed = remove_tree(&path).with_context(|| format!("removing the work folder {}", path.display()));
         // The janitor goes after the folder: it has nothing left to do but to see that.
         let mut janitor = self.janitor.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((mut child, pipe)) = janitor.take() {
@@ -121,6 +123,26 @@ impl Drop for Work {
             eprintln!("{:>12} {error:#}", "warning");
         }
     }
+}
+
+/// Removes a folder of this process with everything in it. Removing a folder makes some file systems wait (ext4: one or two
+/// milliseconds each, which for a tree is longer than unpacking it), so that the folders of one depth go at once.
+pub fn remove_tree(path: &Path) -> std::io::Result<()> {
+    let mut depths = vec![vec![path.to_owned()]];
+    while let Some(above) = depths.last().filter(|above| !above.is_empty()) {
+        let inside = above.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let folders = inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        depths.push(folders.map(|entry| entry.path()).collect());
+    }
+    for folders in depths.iter().skip(1).rev() {
+        let places: Vec<usize> = (0..folders.len()).collect();
+        // What does not go here is met again below, and its error with it.
+        let gone = parallel(REMOVERS, &places, |place| Ok(std::fs::remove_dir_all(&folders[place]).is_ok()));
+        if gone.is_err() {
+            break;
+        }
+    }
+    std::fs::remove_dir_all(path)
 }
 
 /// A new folder in `parent`, in which files get no access list: everything in the image would inherit one, and it would
@@ -306,6 +328,24 @@ mod tests {
         });
         assert_eq!(taken, None, "another build's sweep took the folder of a living one");
         assert!(!dead.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn trees_go_whole_and_links_are_not_followed() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let (tree, kept) = (parent.path().join("tree"), parent.path().join("kept"));
+        for folder in ["tree/a/b/c/d", "tree/a/e", "tree/f", "kept/inside"] {
+            std::fs::create_dir_all(parent.path().join(folder)).expect("a folder");
+        }
+        for file in ["tree/1", "tree/a/b/2", "tree/a/b/c/d/3", "kept/inside/4"] {
+            std::fs::write(parent.path().join(file), "x").expect("a file");
+        }
+        std::os::unix::fs::symlink(&kept, tree.join("f/link")).expect("a link");
+        std::os::unix::fs::symlink(&kept, tree.join("link")).expect("a link");
+        remove_tree(&tree).expect("it goes");
+        assert!(!tree.exists() && kept.join("inside/4").exists());
+        let error = remove_tree(&tree).expect_err("it is gone");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::root::Root;
 use crate::ui::Unit;
+use crate::work::remove_tree;
 
 /// What is to be installed.
 pub struct Set<'a> {
@@ -87,7 +88,7 @@ pub fn install(context: &Context, plan: &Plan, set: &Set<'_>, root: &Root) -> Re
     });
     database::write(root, plan.arch.apk, set.world, records.collect(), &tree)?;
     scripts.post_commit()?;
-    std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    remove_tree(&folder).with_context(|| format!("removing {}", folder.display()))?;
     step.done(format_args!("{} packages", packages.len()));
     Ok(())
 }
