@@ -125,8 +125,8 @@ impl Drop for Work {
     }
 }
 
-/// Removes a folder of this process with everything in it. Removing a folder makes some file systems wait (ext4: one or two
-/// milliseconds each, which for a tree is longer than unpacking it), so that the folders of one depth go at once.
+/// Removes a folder of this process with everything in it. Removing a folder makes some file systems wait (ext4: one or
+/// two milliseconds each, which for a tree is longer than unpacking it), so that the folders of one depth go at once.
 pub fn remove_tree(path: &Path) -> std::io::Result<()> {
     let mut depths = vec![vec![path.to_owned()]];
     while let Some(above) = depths.last().filter(|above| !above.is_empty()) {

@@ -47,7 +47,8 @@ fn settings() -> String {
         "[mirror]\nimage = {{ main = \"{MIRROR}\" }}\n\n\
          [system]\ntimezone = \"Asia/Shanghai\"\nlocale = \"de_DE.UTF-8\"\n\n\
          [[user]]\nname = \"app\"\ngroups = [\"wheel\"]\n\n[[user]]\nname = \"svc\"\nsystem = true\n\n\
-         [[file]]\ncontent = \"greeting\\n\"\npath = \"/srv/app/data\"\nowner = \"app\"\ngroup = \"app\"\nmode = \"0640\"\n\n\
+         [[file]]\ncontent = \"greeting\\n\"\npath = \"/srv/app/data\"\nowner = \"app\"\n\
+         group = \"app\"\nmode = \"0640\"\n\n\
          [[script]]\nrun = \"id -u app >/srv/uid; date +%Z%z >/srv/zone; apk info >/srv/packages\"\n\n\
          [image]\ncmd = [\"/bin/sh\"]\n"
     )
@@ -216,8 +217,8 @@ fn apk_in_a_container_goes_on() {
     assert!(added.contains("Sudo version"), "{added}");
 
     let said = imported.shell(
-        "date +%Z%z; su app -c 'id -un; id -Gn; cd; pwd'; sh -lc 'echo $LANG'; adduser -D second; tail -n 1 /etc/passwd; \
-         readlink /bin/ls",
+        "date +%Z%z; su app -c 'id -un; id -Gn; cd; pwd'; sh -lc 'echo $LANG'; adduser -D second; \
+         tail -n 1 /etc/passwd; readlink /bin/ls",
     );
     let expected = [
         "CST+0800",

@@ -91,7 +91,8 @@ fn read_once(
 fn version_3(name: &str) -> String {
     format!(
         "its index, {name}, is of version 3, which mkbase does not read, with --engine apk-tools neither; have the \
-         repository publish an APKINDEX.tar.gz of packages of format 2 beside it (abuild makes them, apk index the index)"
+         repository publish an APKINDEX.tar.gz of packages of format 2 beside it (abuild makes them, apk index the \
+         index)"
     )
 }
 
