@@ -101,8 +101,7 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     };
     let tree = context.work.tree();
     let result = stages(plan, options, family.as_ref(), &context, output);
-    // Ctrl-C on a terminal reaches the commands of a stage as well: that one of them failed is not what happened.
-    let result = result.map_err(|error| interrupt::check().map_or_else(anyhow::Error::from, |()| error));
+    let result = result.map_err(or_interrupted);
     if options.keep && tree.exists() {
         let how = if userns::entered() { "; to remove it: unshare --map-root-user --map-auto rm -r" } else { "" };
         ui.info("Kept", format_args!("{}{how}", tree.display()));
@@ -111,6 +110,11 @@ pub fn build(plan: &Plan, options: &Options, ui: &Ui) -> Result<Outcome> {
     let outcome = result?;
     closed?;
     Ok(outcome)
+}
+
+/// Ctrl-C on a terminal reaches the commands of a stage as well: that one of them failed is not what happened.
+fn or_interrupted(error: anyhow::Error) -> anyhow::Error {
+    interrupt::check_soon().map_or_else(anyhow::Error::from, |()| error)
 }
 
 /// The stages, one after the other; each takes the value of the one before.
@@ -288,7 +292,7 @@ fn in_context<T>(
         time_limit: TIME_LIMIT,
         tools: Toolbox::new(tools.clone()),
     };
-    let result = work(&context);
+    let result = work(&context).map_err(or_interrupted);
     let closed = context.work.close();
     let result = result?;
     closed?;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::interrupt;
 use crate::root::Root;
 use init::{Bind, Place};
 
@@ -199,9 +198,6 @@ impl<'a> Sandbox<'a> {
             self.root.remove_dir(path)?;
         }
         drop(alone);
-        if output.as_ref().is_ok_and(|output| output.code != 0) {
-            interrupt::check_soon()?;
-        }
         output
     }
 
