@@ -15,6 +15,7 @@ use store::{Entry, HalfFiles, Incoming, Store};
 
 mod download;
 mod http;
+mod kept;
 mod netrc;
 pub mod openpgp;
 mod proxy;
@@ -147,6 +148,17 @@ impl Fetcher {
     /// Leaves a short note in the cache.
     pub fn note(&self, key: &str, note: &[u8]) -> Result<()> {
         self.shared.store.keep_address(key, note)
+    }
+
+    /// A piece of an image that [`Fetcher::keep_piece`] left in the cache under this hash, at most `limit` bytes. Who reads
+    /// it must be able to tell a wrong one.
+    pub fn piece(&self, hash: &str, limit: u64) -> Option<Vec<u8>> {
+        self.shared.store.piece(hash, limit)
+    }
+
+    /// Keeps a piece of an image in the cache, whose parts follow one another, under the hash of what it was made of.
+    pub fn keep_piece(&self, hash: &str, parts: &[&[u8]]) -> Result<()> {
+        self.shared.store.keep_piece(hash, parts)
     }
 
     /// Whether only the cache and `file:` addresses are read.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek as _, Write};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -30,8 +30,6 @@ pub(super) const CHUNK: usize = 128 << 10;
 pub(super) const ENTRIES: &str = "sha256";
 /// The folder of half files, below that of entries.
 pub(super) const HALVES: &str = "tmp";
-/// The folder of small files that are kept by the hash of their address.
-pub(super) const ADDRESSES: &str = "addresses";
 /// The lock of a cache.
 const LOCK: &str = "lock";
 /// Half files older than this belong to no running build, and so do entries that nothing used for so long.
@@ -87,7 +85,7 @@ impl Store {
         self.root.parent().unwrap_or(&self.root)
     }
 
-    fn halves(&self) -> PathBuf {
+    pub(super) fn halves(&self) -> PathBuf {
         self.root.join(HALVES)
     }
 
@@ -99,7 +97,7 @@ impl Store {
     /// Where a file is or will be.
     pub fn entry(&self, sha256: &str) -> Result<PathBuf> {
         // The hash comes from an index and becomes a path.
-        if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if !is_sha256(sha256) {
             bail!("'{sha256}' is not a SHA-256 in lower-case hexadecimal");
         }
         Ok(self.root.join(&sha256[..2]).join(sha256))
@@ -149,32 +147,6 @@ impl Store {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(file.name.clone());
     }
 
-    /// A small file that was kept under an address, see [`Store::keep_address`].
-    pub fn of_address(&self, url: &str, limit: u64) -> Option<Vec<u8>> {
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let entry = OpenOptions::new().read(true).custom_flags(flags).open(self.address_entry(url)).ok()?;
-        let mut content = Vec::new();
-        (&entry).take(limit + 1).read_to_end(&mut content).ok()?;
-        (content.len() as u64 <= limit && mark_used(entry)).then_some(content)
-    }
-
-    /// Keeps a small file under its address. Whoever reads it must know by other means that it is right.
-    pub fn keep_address(&self, url: &str, content: &[u8]) -> Result<()> {
-        let entry = self.address_entry(url);
-        let folder = entry.parent().unwrap_or(&self.root);
-        self.make_folder(folder)?;
-        self.make_folder(&self.halves())?;
-        let mut file = NamedTempFile::new_in(self.halves()).map_err(|e| self.trouble(e))?;
-        file.write_all(content).map_err(|e| self.trouble(e))?;
-        file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(|e| self.trouble(e))?;
-        file.persist(&entry).map_err(|e| self.trouble(e.error))?;
-        Ok(())
-    }
-
-    fn address_entry(&self, url: &str) -> PathBuf {
-        self.root.with_file_name(ADDRESSES).join(crate::hash::sha256(url))
-    }
-
     /// Begins a new file.
     pub fn begin(&self, file: &Remote, halves: &HalfFiles) -> Result<Incoming> {
         self.make_folder(&self.halves())?;
@@ -218,12 +190,12 @@ impl Store {
         Ok(entry)
     }
 
-    fn make_folder(&self, folder: &Path) -> Result<()> {
+    pub(super) fn make_folder(&self, folder: &Path) -> Result<()> {
         DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(|e| self.trouble(e))
     }
 
     /// Says what to do about an error of the cache's disk.
-    fn trouble(&self, error: io::Error) -> anyhow::Error {
+    pub(super) fn trouble(&self, error: io::Error) -> anyhow::Error {
         let cache = self.cache().display();
         let what = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -249,6 +221,11 @@ impl Store {
     }
 }
 
+/// Whether a word has the form of a SHA-256 in lower-case hexadecimal, which entries have as names.
+pub(super) fn is_sha256(word: &str) -> bool {
+    word.len() == 64 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The lock that every user of a cache holds shared, and who removes all it may remove, exclusively.
 pub(super) fn open_lock(cache: &Path) -> Option<File> {
     let path = cache.join(LOCK);
@@ -258,7 +235,7 @@ pub(super) fn open_lock(cache: &Path) -> Option<File> {
 }
 
 /// Notes that an entry is in use, as far as this user may. False: it was removed in the meantime.
-fn mark_used(entry: File) -> bool {
+pub(super) fn mark_used(entry: File) -> bool {
     let entry = match Flock::lock(entry, FlockArg::LockShared) {
         Ok(entry) => entry,
         // A file system without locks.
@@ -354,18 +331,6 @@ mod tests {
         let entry = File::open(&path).expect("is there");
         std::fs::remove_file(&path).expect("removes");
         assert!(!mark_used(entry));
-    }
-
-    #[test]
-    fn small_files_are_kept_by_address() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::new(folder.path()).expect("a store");
-        assert_eq!(store.of_address("http://h/key", 10), None);
-        store.keep_address("http://h/key", b"one").expect("it is kept");
-        store.keep_address("http://h/key", b"two").expect("it is kept");
-        assert_eq!(store.of_address("http://h/key", 10).as_deref(), Some(&b"two"[..]));
-        assert_eq!(store.of_address("http://h/key", 2), None);
-        assert_eq!(store.of_address("http://h/other", 10), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a cache holds, and removing what was not used for long.
 //!
 //! Only entries are ever touched: files with the names that the store gives, and tools trees. Builds may run meanwhile. While any has
-//! the cache open, what was used within the last day stays, since it may be in use; what goes is fetched again by
-//! whoever comes for it later.
+//! the cache open, what was used within the last day stays, since it may be in use; what goes is fetched or made again
+//! by whoever comes for it later.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::store::{ADDRESSES, ENTRIES, STALE, open_lock};
+use super::kept::{ADDRESSES, PIECES};
+use super::store::{ENTRIES, STALE, is_sha256, open_lock};
 use crate::interrupt;
 use crate::tools::shelf::{self, Kept};
 
@@ -58,7 +59,7 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A file that was downloaded.
+    /// A file that was downloaded, or a piece of an image.
     File,
     /// A folder: a tools tree.
     Tree,
@@ -144,13 +145,14 @@ fn remove(entry: &Entry) -> Result<bool> {
 /// Every entry of a cache, in no order.
 fn entries(cache: &Path) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
-    let store = cache.join(ENTRIES);
-    for (name, folder) in folder(&store)? {
-        if name.len() == 2 {
-            collect(&folder, |file| is_hash(file) && file.starts_with(&name), &mut found)?;
+    for top in [ENTRIES, PIECES] {
+        for (name, folder) in folder(&cache.join(top))? {
+            if name.len() == 2 {
+                collect(&folder, |file| is_sha256(file) && file.starts_with(&name), &mut found)?;
+            }
         }
     }
-    collect(&cache.join(ADDRESSES), is_hash, &mut found)?;
+    collect(&cache.join(ADDRESSES), is_sha256, &mut found)?;
     found.extend(shelf::kept(cache)?.into_iter().map(|Kept { path, bytes, used }| Entry {
         path,
         bytes,
@@ -158,10 +160,6 @@ fn entries(cache: &Path) -> Result<Vec<Entry>> {
         kind: Kind::Tree,
     }));
     Ok(found)
-}
-
-fn is_hash(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Adds the files of a folder that have the name of an entry.
@@ -238,6 +236,10 @@ mod tests {
         let case = Case::new();
         let (old, new) = (case.entry('a', 31), case.entry('b', 29));
         let address = case.file(&format!("{ADDRESSES}/{}", "c".repeat(64)), 40);
+        let pieces = [("d", 31), ("e", 29)].map(|(digit, days)| {
+            let name = digit.repeat(64);
+            case.file(&format!("{PIECES}/{}/{name}", &name[..2]), days)
+        });
         let unknown = [
             case.file("README", 99),
             case.file(&format!("{ENTRIES}/aa/notes"), 99),
@@ -245,18 +247,20 @@ mod tests {
             case.file(&format!("{ENTRIES}/{}", "a".repeat(64)), 99),
             case.file(&format!("{ENTRIES}/aa/{}", "A".repeat(64)), 99),
             case.file(&format!("other/aa/{}", "a".repeat(64)), 99),
+            case.file(&format!("{PIECES}/dd/{}", "e".repeat(64)), 99),
         ];
         let link = case.cache().join(format!("{ENTRIES}/aa/aa{}", "b".repeat(62)));
         std::os::unix::fs::symlink("/etc/hostname", &link).expect("links");
         let usage = usage(case.cache()).expect("it can be read");
-        assert_eq!((usage.entries, usage.bytes), (3, 30));
+        assert_eq!((usage.entries, usage.bytes), (5, 50));
         let age = usage.oldest.expect("there are entries").elapsed().expect("it is past");
         assert!(age >= DAY * 40 && age < DAY * 41, "{age:?}");
 
         let limits = Limits { age: Some(DAY * 30), size: None };
         let pruned = prune(case.cache(), limits).expect("it can be pruned");
-        assert_eq!((pruned.removed.entries, pruned.removed.bytes, pruned.left.entries), (2, 20, 1));
+        assert_eq!((pruned.removed.entries, pruned.removed.bytes, pruned.left.entries), (3, 30, 2));
         assert!(!old.exists() && !address.exists() && new.exists());
+        assert_eq!(pieces.map(|path| path.exists()), [false, true]);
         assert!(unknown.iter().all(|path| path.exists()) && link.symlink_metadata().is_ok());
         assert_eq!(prune(case.cache(), limits).expect("again").removed.entries, 0);
     }
