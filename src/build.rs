@@ -14,7 +14,7 @@ use crate::family::{self, Engine, Family, Fetched};
 use crate::fetch::{Fetcher, Remote};
 use crate::interrupt;
 use crate::lock::{Lock, LockedPackage, Previous};
-use crate::pack::{self, Compression, Listing, Packed};
+use crate::pack::{self, Clock, Compression, Listing, Packed, Reuse};
 use crate::plan::Plan;
 use crate::root::Root;
 use crate::sandbox::{TIME_LIMIT, foreign, userns};
@@ -154,7 +154,7 @@ fn stages(
     let Some(output) = output else {
         // What is written there cannot be taken back.
         packing.check()?;
-        let packed = packing.pack(&Listing::new(&root)?, &AtomicBool::new(false), &mut std::io::stdout().lock());
+        let packed = packing.pack(&packing.listing()?, &AtomicBool::new(false), &mut std::io::stdout().lock());
         packed.context("writing the tar to standard output")?;
         return Ok(Outcome::Written);
     };
@@ -200,7 +200,7 @@ impl Packing<'_> {
             self.check()?;
         }
         // Made first: where the tree has no folders to mount `/proc` and the like on, they are there during a check.
-        let listing = Listing::new(self.root).with_context(writing)?;
+        let listing = self.listing().with_context(writing)?;
         std::thread::scope(|scope| {
             let check = || {
                 let checked = self.check();
@@ -218,20 +218,40 @@ impl Packing<'_> {
         })
     }
 
+    fn listing(&self) -> Result<Listing> {
+        let epoch = self.plan.epoch.context("packing without an epoch")?;
+        let owners = self.family.owners(self.root).context("reading which package owns what")?;
+        Listing::new(self.root, &owners.paths, Clock { epoch, build_start: self.begin })
+    }
+
     fn pack(&self, listing: &Listing, unwanted: &AtomicBool, out: &mut dyn Write) -> Result<Packed> {
         let step = self.context.ui.step("Packing");
         let bar = step.bar(0, Unit::Bytes);
         let settings = pack::Settings {
             compression: self.compression,
             jobs: self.context.jobs,
-            epoch: self.plan.epoch.context("packing without an epoch")?,
-            build_start: self.begin,
+            cache: Some(&self.context.fetcher),
             unwanted,
         };
         let packed = pack::pack(self.root, listing, settings, out, &bar)?;
         drop(bar);
         step.done(format_args!("{} into {}", ui::bytes(packed.unpacked), ui::bytes(packed.packed)));
+        tell_reuse(&packed.reuse, &self.context.ui);
         Ok(packed)
+    }
+}
+
+/// Says what the cache had of a tarball, and what was wrong with it.
+fn tell_reuse(reuse: &Reuse, ui: &Ui) {
+    if reuse.segments > 0 {
+        ui.detail(format_args!("{} of {} segments were in the cache, compressed", reuse.cached, reuse.segments));
+    }
+    if reuse.damaged > 0 {
+        let count = reuse.damaged;
+        ui.warn(format_args!("the cache's copies of {count} compressed segments were damaged, and were made again"));
+    }
+    if let Some(why) = &reuse.not_kept {
+        ui.detail(format_args!("compressed segments are not kept for the next build: {why}"));
     }
 }
 

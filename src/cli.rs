@@ -95,7 +95,7 @@ pub enum Command {
     /// Brings the packages of the recipe's lock into the cache, and keys that the recipe has by address.
     #[command(after_long_help = FETCH_EXAMPLES)]
     Fetch(Box<FetchArgs>),
-    /// Look at the cache of downloads, or remove old ones
+    /// Look at the cache, or remove what is old
     #[command(subcommand, after_long_help = CACHE_EXAMPLES)]
     Cache(CacheCommand),
     /// List the built-in recipes, or print one

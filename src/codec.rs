@@ -70,6 +70,33 @@ impl Codec {
         self.reader_with(input, Xz { threads: 1, flags: IGNORE_CHECK })
     }
 
+    /// Reads one stream of xz, one frame of zstd or one member of gzip with `read`, and gives back what follows it.
+    pub fn single<B: BufRead>(self, input: B, read: impl FnOnce(&mut dyn Read) -> Result<()>) -> Result<B> {
+        Ok(match self {
+            Codec::Xz => {
+                let xz = Xz { threads: 1, flags: 0 };
+                let mut decoder = XzDecoder::new_stream(input, xz.stream().context("starting the xz decoder")?);
+                read(&mut decoder)?;
+                decoder.into_inner()
+            }
+            Codec::Gzip => {
+                let mut decoder = flate2::bufread::GzDecoder::new(input);
+                read(&mut decoder)?;
+                decoder.into_inner()
+            }
+            Codec::Zstd => {
+                let mut decoder = zstd_decoder(input)?.single_frame();
+                read(&mut decoder)?;
+                decoder.finish()
+            }
+            Codec::None => {
+                let mut input = input;
+                read(&mut input)?;
+                input
+            }
+        })
+    }
+
     fn reader_with<'a>(self, input: impl BufRead + Send + 'a, xz: Xz) -> Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Codec::Xz => {
@@ -77,14 +104,16 @@ impl Codec {
                 Box::new(XzStreams { decoder: Some(decoder), xz })
             }
             Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Codec::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(input).context("starting the zstd decoder")?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG).context("limiting the window of the zstd decoder")?;
-                Box::new(decoder)
-            }
+            Codec::Zstd => Box::new(zstd_decoder(input)?),
             Codec::None => Box::new(input),
         })
     }
+}
+
+fn zstd_decoder<'a, B: BufRead>(input: B) -> Result<zstd::Decoder<'a, B>> {
+    let mut decoder = zstd::Decoder::with_buffer(input).context("starting the zstd decoder")?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG).context("limiting the window of the zstd decoder")?;
+    Ok(decoder)
 }
 
 /// How xz is read.

@@ -65,7 +65,7 @@ pub struct RecipeArgs {
 /// Where downloads are kept, and how many threads there are.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// Folder of downloaded packages [default: the mkbase folder in the user's cache folder]
+    /// Folder of downloads and compressed segments [default: the mkbase folder in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "MKBASE_CACHE")]
     pub cache: Option<PathBuf>,
     /// Threads to use [default: one for each core]

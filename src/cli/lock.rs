@@ -107,14 +107,14 @@ pub enum CacheCommand {
     /// Say where the cache is and how much it holds
     #[command(after_long_help = CACHE_EXAMPLES)]
     Info {
-        /// Folder of downloaded packages [default: the mkbase folder in the user's cache folder]
+        /// Folder of downloads and compressed segments [default: the mkbase folder in the user's cache folder]
         #[arg(long, value_name = "DIR", env = "MKBASE_CACHE")]
         cache: Option<PathBuf>,
     },
-    /// Remove downloads that were not used lately
+    /// Remove what was not used lately
     ///
-    /// Builds may run meanwhile: what they may be using stays. Files in the cache's folder that are no
-    /// downloads are left alone.
+    /// Builds may run meanwhile: what they may be using stays. Files in the folder that are none of
+    /// mkbase's are left alone.
     #[command(after_long_help = CACHE_EXAMPLES)]
     Prune {
         /// What was not used for longer than this: 12h, 30d, 2w [default: 30d without --max-size]
@@ -123,7 +123,7 @@ pub enum CacheCommand {
         /// What was used least lately, until this much is left: 500M, 5G, 4GiB
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_size: Option<u64>,
-        /// Folder of downloaded packages [default: the mkbase folder in the user's cache folder]
+        /// Folder of downloads and compressed segments [default: the mkbase folder in the user's cache folder]
         #[arg(long, value_name = "DIR", env = "MKBASE_CACHE")]
         cache: Option<PathBuf>,
     },

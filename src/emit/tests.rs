@@ -68,7 +68,13 @@ impl Case {
             plan: plan(),
             lock: lock(),
             installed: vec![installed("script-made", 1), installed("bash", 7_000_000), installed("agent", 12_000_000)],
-            packed: Packed { diff_id: "44".repeat(32), sha256, unpacked: 20_000_000, packed: 9 },
+            packed: Packed {
+                diff_id: "44".repeat(32),
+                sha256,
+                unpacked: 20_000_000,
+                packed: 9,
+                reuse: crate::pack::Reuse::default(),
+            },
             codec: Codec::Xz,
             options: Vec::new(),
         }

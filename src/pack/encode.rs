@@ -1,4 +1,4 @@
-//! The codecs: one block of the tar in, its compressed form out.
+//! The codecs: one segment of the tar in, its compressed form out.
 //!
 //! A codec gives the same bytes on every processor, but another version of its library may give others: the versions
 //! are those of `Cargo.lock`, and an update of one is a change of every image.
@@ -20,7 +20,7 @@ const STEP: usize = 256 << 10;
 /// The operating system that a gzip header names: none (RFC 1952, section 2.3.1).
 const GZIP_NO_SYSTEM: u8 = 255;
 
-/// A block's compressed form.
+/// A segment's compressed form.
 #[derive(Debug)]
 pub struct Piece {
     /// The bytes.
@@ -31,7 +31,7 @@ pub struct Piece {
     pub unpadded: u64,
 }
 
-/// Compresses blocks. It has no state, so any block can be compressed at any time.
+/// Compresses segments. It has no state, so any segment can be compressed at any time.
 #[derive(Debug, Clone, Copy)]
 pub struct Encoder {
     compression: Compression,
@@ -43,31 +43,20 @@ impl Encoder {
         Encoder { compression }
     }
 
-    /// Bytes of the tar in one block. The output depends on these: a change of one is a change of every image.
-    pub fn block_size(&self) -> usize {
-        match self.compression.codec {
-            // The dictionary, which from level 7 on doubles with each (`xz(1)`): with smaller blocks these levels would
-            // only cost memory. Three dictionaries, as xz takes, would save 2.6 % at level 6, and leave most cores
-            // without work at the end of a tree of 150 MB.
-            Codec::Xz => (8 << 20) << (self.compression.level() - 6).max(0),
-            // The window of level 19.
-            Codec::Zstd => 8 << 20,
-            // The window is 32 KiB: even much less would cost nothing.
-            Codec::Gzip => 1 << 20,
-            // Large enough to make a system call cheap, small enough to stay in the cores' caches.
-            Codec::None => 512 << 10,
-        }
+    /// The codec and its level.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
-    /// Compresses one block. Gives up when `unwanted` is set or the process was interrupted.
-    pub fn encode(&self, block: &[u8], unwanted: &AtomicBool) -> Result<Piece> {
+    /// Compresses one segment. Gives up when `unwanted` is set or the process was interrupted.
+    pub fn encode(&self, segment: &[u8], unwanted: &AtomicBool) -> Result<Piece> {
         let level = self.compression.level();
-        let plain = block.len() as u64;
-        let out = Vec::with_capacity(block.len() / 3);
+        let plain = segment.len() as u64;
+        let out = Vec::with_capacity(segment.len() / 3);
         let data = match self.compression.codec {
             Codec::Xz => {
                 let mut encoder = xz::encoder(out, level)?;
-                feed(&mut encoder, block, unwanted)?;
+                feed(&mut encoder, segment, unwanted)?;
                 let stream = encoder.finish().context("compressing with xz")?;
                 let (data, unpadded) = xz::block(&stream, plain)?;
                 return Ok(Piece { data, plain, unpadded });
@@ -76,23 +65,23 @@ impl Encoder {
                 let mut encoder = zstd::stream::write::Encoder::new(out, level).context("starting zstd")?;
                 encoder.include_checksum(true).context("setting up zstd")?;
                 encoder.set_pledged_src_size(Some(plain)).context("setting up zstd")?;
-                feed(&mut encoder, block, unwanted)?;
+                feed(&mut encoder, segment, unwanted)?;
                 encoder.finish().context("compressing with zstd")?
             }
             Codec::Gzip => {
                 let level = flate2::Compression::new(level.unsigned_abs());
                 let mut encoder = GzBuilder::new().mtime(0).operating_system(GZIP_NO_SYSTEM).write(out, level);
-                feed(&mut encoder, block, unwanted)?;
+                feed(&mut encoder, segment, unwanted)?;
                 encoder.finish().context("compressing with gzip")?
             }
-            Codec::None => block.to_vec(),
+            Codec::None => segment.to_vec(),
         };
         Ok(Piece { data, plain, unpadded: plain })
     }
 }
 
-fn feed(encoder: &mut dyn Write, block: &[u8], unwanted: &AtomicBool) -> Result<()> {
-    for step in block.chunks(STEP) {
+fn feed(encoder: &mut dyn Write, segment: &[u8], unwanted: &AtomicBool) -> Result<()> {
+    for step in segment.chunks(STEP) {
         interrupt::check()?;
         if unwanted.load(Ordering::Relaxed) {
             bail!("nobody waits for this any more");

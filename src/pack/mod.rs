@@ -1,10 +1,13 @@
 //! Pack: a tree becomes a deterministic tar, compressed on all cores; and the way back.
 //!
-//! The tar is cut into blocks of a size that depends on the codec alone, every block is compressed on its own, and
-//! the pieces are joined to one ordinary `.xz`, `.zst` or `.gz` file. So the bytes do not depend on the number of
-//! threads, and a block's compressed form depends on nothing but its content and the level.
+//! The tar is cut into segments by rules that depend on the tree and the codec alone ([`order`], [`segments`]), every
+//! segment is compressed on its own, and the pieces are joined to one ordinary `.xz`, `.zst` or `.gz` file. So the bytes
+//! do not depend on the number of threads, and a segment's compressed form depends on nothing but its content and the
+//! level: it is kept in the cache for the next build ([`pieces`]).
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 
@@ -12,14 +15,20 @@ use anyhow::Result;
 
 use crate::codec::Codec;
 use crate::error::{did_you_mean, usage};
+use crate::fetch::Fetcher;
 use crate::root::Root;
 use crate::ui::Bar;
+use segments::Lengths;
 
 mod encode;
 mod extract;
 mod header;
+mod order;
+mod pieces;
+mod segments;
 mod stream;
 mod tree;
+mod verify;
 mod xattrs;
 mod xz;
 
@@ -27,6 +36,8 @@ mod xz;
 mod tests;
 
 pub use extract::{Extracted, Limits, extract, extract_within};
+pub use pieces::Reuse;
+pub use tree::Clock;
 pub use xattrs::belongs;
 
 impl Codec {
@@ -120,17 +131,22 @@ pub struct Packed {
     pub unpacked: u64,
     /// Bytes written.
     pub packed: u64,
+    /// What the cache had of it.
+    pub reuse: Reuse,
 }
 
 /// What of a tree goes into the tar, as it was when this was made.
 #[derive(Debug)]
-pub struct Listing(Vec<tree::Item>);
+pub struct Listing {
+    items: Vec<tree::Item>,
+    clock: Clock,
+}
 
 impl Listing {
     /// Everything in the tree. Sockets are left out, and so is what lies in `/dev`, `/proc` and `/sys`, which a container
-    /// engine fills.
-    pub fn new(root: &Root) -> Result<Listing> {
-        tree::items(root).map(Listing)
+    /// engine fills. `owners` are the names of the packages that paths belong to; files of one stand together.
+    pub fn new(root: &Root, owners: &BTreeMap<PathBuf, String>, clock: Clock) -> Result<Listing> {
+        Ok(Listing { items: order::arrange(tree::items(root)?, owners, clock), clock })
     }
 }
 
@@ -141,21 +157,24 @@ pub struct Settings<'a> {
     pub compression: Compression,
     /// Threads that compress.
     pub jobs: usize,
-    /// No file is newer, in whole seconds since 1970.
-    pub epoch: i64,
-    /// A file as new as this, in whole seconds since 1970, was touched by the build and gets the epoch; any other keeps
-    /// its own time.
-    pub build_start: i64,
+    /// Where compressed segments are kept.
+    pub cache: Option<&'a Fetcher>,
     /// Once it is set, nobody wants the result: packing gives up with an error.
     pub unwanted: &'a AtomicBool,
 }
 
-/// Writes what the listing holds of the tree as a compressed tar. The bytes depend on the tree, the epoch and the
-/// compression only. `bar` counts bytes of the tar; its total is set here.
+/// Writes what the listing holds of the tree as a compressed tar. The bytes depend on the tree, the owners, the epoch and
+/// the compression only. `bar` counts bytes of the tar; its total is set here.
 ///
 /// Writing to `out` fails with the error of the writer and "writing the tarball"; the caller knows where that is.
 pub fn pack(root: &Root, listing: &Listing, settings: Settings<'_>, out: &mut dyn Write, bar: &Bar) -> Result<Packed> {
-    bar.total(listing.0.iter().map(tree::Item::tar_size).sum());
-    let clock = tree::Clock { epoch: settings.epoch, build_start: settings.build_start };
-    stream::run(settings, out, bar, |sink| tree::write(root, &listing.0, clock, sink))
+    let Listing { items, clock } = listing;
+    let total = items.iter().map(tree::Item::tar_size).sum();
+    bar.total(total);
+    let lengths = Lengths::new(settings.compression, total);
+    let starts = match lengths.reach {
+        Some(reach) => segments::starts(items, reach),
+        None => vec![false; items.len()],
+    };
+    stream::run(settings, lengths, out, bar, |sink| tree::write(root, items, &starts, *clock, sink))
 }

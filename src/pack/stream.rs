@@ -1,6 +1,7 @@
 //! The way of the bytes: one thread reads the tree, one hashes, several compress, the caller's writes.
 //!
-//! A bounded queue holds the blocks in order, so memory is bounded too: a block for each thread and a few in between.
+//! Bounded queues hold the segments in order, so memory is bounded too: a segment for each thread and a few in between,
+//! and of compressed ones some more.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,14 +16,18 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use super::encode::{Encoder, Framing, Piece};
+use super::pieces::{Pieces, Reuse};
+use super::segments::Lengths;
 use super::{Packed, Settings};
-use crate::codec::Codec;
 use crate::hash::hex;
 use crate::interrupt;
 use crate::ui::Bar;
 
-/// Blocks that may wait besides those being compressed, so that no thread waits for another's last byte.
+/// Segments that may wait besides those being compressed, so that no thread waits for another's last byte.
 const SPARE: usize = 4;
+
+/// Pieces that may wait for an earlier one: while a long segment is compressed, many short ones are.
+const EARLY: usize = 24;
 
 /// Buffers that went through and wait to be filled again: a fresh one costs a page fault every 4096 bytes.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ struct Pool {
     free: Mutex<Vec<Vec<u8>>>,
 }
 
-/// A piece of the tar. Its buffer goes back to the pool when nobody needs it any more.
+/// A segment of the tar, or a part of one that is too long. Its buffer goes back to the pool when nobody needs it any more.
 #[derive(Debug)]
 struct Block {
     data: Vec<u8>,
@@ -61,7 +66,7 @@ impl Drop for Block {
     }
 }
 
-/// A block on its way to the writer.
+/// A block on its way to the writer, as it is or in compressed form.
 enum Next {
     /// As it is.
     Plain(Arc<Block>),
@@ -72,7 +77,7 @@ enum Next {
 /// A block to compress, and where its compressed form goes.
 type Job = (Arc<Block>, SyncSender<Result<Piece>>);
 
-/// Where the tar is written to; cuts it into blocks of one size.
+/// Where the tar is written to.
 pub struct Sink<'a> {
     block: Block,
     pool: Arc<Pool>,
@@ -109,37 +114,39 @@ impl Sink<'_> {
         Ok(())
     }
 
-    /// The rest of the current block, or a new one; never empty.
-    fn room(&mut self) -> Result<&mut [u8]> {
-        if self.block.filled == self.pool.size {
+    /// Ends the segment: what is written next is in another one.
+    pub fn cut(&mut self) -> Result<()> {
+        if self.block.filled > 0 {
             interrupt::check()?;
             let full = std::mem::replace(&mut self.block, Block::new(&self.pool));
             (self.pass)(full)?;
         }
-        Ok(&mut self.block.data[self.block.filled..])
+        Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
-        if self.block.filled > 0 {
-            let last = std::mem::replace(&mut self.block, Block::new(&self.pool));
-            (self.pass)(last)?;
+    /// The rest of the current block, or a new one; never empty.
+    fn room(&mut self) -> Result<&mut [u8]> {
+        if self.block.filled == self.pool.size {
+            self.cut()?;
         }
-        Ok(())
+        Ok(&mut self.block.data[self.block.filled..])
     }
 }
 
 /// Compresses what `produce` writes and writes it to `out`.
 pub fn run(
     settings: Settings<'_>,
+    lengths: Lengths,
     out: &mut dyn Write,
     bar: &Bar,
     produce: impl FnOnce(&mut Sink<'_>) -> Result<()> + Send,
 ) -> Result<Packed> {
     let encoder = Encoder::new(settings.compression);
-    let workers = if settings.compression.codec == Codec::None { 0 } else { settings.jobs.max(1) };
-    let pool = Arc::new(Pool { size: encoder.block_size(), free: Mutex::new(Vec::new()) });
-    thread::scope(|scope| {
-        let (to_writer, from_order) = sync_channel::<Next>(workers + SPARE);
+    let pieces = Pieces::new(encoder, settings.cache);
+    let workers = if lengths.reach.is_some() { settings.jobs.max(1) } else { 0 };
+    let pool = Arc::new(Pool { size: lengths.longest, free: Mutex::new(Vec::new()) });
+    let packed = thread::scope(|scope| {
+        let (to_writer, from_order) = sync_channel::<Next>(workers + EARLY);
         let (to_hasher, from_sink) = sync_channel::<Arc<Block>>(workers + SPARE);
         let (to_workers, queue) = sync_channel::<Job>(workers + SPARE);
 
@@ -155,13 +162,13 @@ pub fn run(
 
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..workers {
-            let (queue, encoder) = (Arc::clone(&queue), &encoder);
+            let (queue, pieces) = (Arc::clone(&queue), &pieces);
             scope.spawn(move || {
                 loop {
                     let job = queue.lock().unwrap_or_else(|e| e.into_inner()).recv();
                     let Ok((block, reply)) = job else { break };
                     // A writer that failed takes no replies.
-                    let _ = reply.send(encoder.encode(&block, settings.unwanted));
+                    let _ = reply.send(pieces.piece(&block, settings.unwanted));
                 }
             });
         }
@@ -182,7 +189,7 @@ pub fn run(
             };
             let mut sink = Sink { block: Block::new(&pool), pool, pass: &mut pass };
             produce(&mut sink)?;
-            sink.finish()
+            sink.cut()
         });
 
         let written = write_out(&encoder, from_order, settings.unwanted, out, bar);
@@ -195,8 +202,10 @@ pub fn run(
         // The writer's error comes first: the producer then only found its queue closed.
         let (sha256, packed) = written?;
         produced?;
-        Ok(Packed { sha256: sha256.unwrap_or_else(|| diff_id.clone()), diff_id, unpacked, packed })
-    })
+        let sha256 = sha256.unwrap_or_else(|| diff_id.clone());
+        Ok::<_, anyhow::Error>(Packed { sha256, diff_id, unpacked, packed, reuse: Reuse::default() })
+    })?;
+    Ok(Packed { reuse: pieces.reuse(), ..packed })
 }
 
 /// Writes the blocks in order. Gives the hash of what was written, unless that is the tar itself, and its length.

@@ -1,6 +1,5 @@
-//! A tree as entries of a tar, in an order of their own.
+//! A tree as entries of a tar.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Whether an entry gets the epoch itself.
+    pub fn is_epoch(self, mtime: i64) -> bool {
+        self.clamp(mtime) == self.clamp(i64::MAX)
+    }
+
     /// The time an entry gets in the tar.
     fn clamp(self, mtime: i64) -> u64 {
         let time = if mtime >= self.build_start { self.epoch } else { mtime.min(self.epoch) };
@@ -39,11 +43,14 @@ impl Clock {
 #[derive(Debug)]
 pub struct Item {
     /// Path below the root; empty for the root itself.
-    path: PathBuf,
-    stat: FileStat,
-    kind: u8,
+    pub(super) path: PathBuf,
+    pub(super) stat: FileStat,
+    /// One of [`kind`].
+    pub(super) kind: u8,
     /// The earlier entry that this is another name of.
-    same_as: Option<PathBuf>,
+    pub(super) same_as: Option<PathBuf>,
+    /// Something that ends or begins before it has so many bytes.
+    pub(super) divides: u64,
 }
 
 impl Item {
@@ -52,33 +59,28 @@ impl Item {
         if self.kind == kind::FILE { u64::try_from(self.stat.st_size).unwrap_or(0) } else { 0 }
     }
 
+    /// Of a file that has several names, what they have in common.
+    pub fn inode(&self) -> Option<(libc::dev_t, libc::ino_t)> {
+        (self.kind != kind::DIR && self.stat.st_nlink > 1).then_some((self.stat.st_dev, self.stat.st_ino))
+    }
+
     /// Bytes it takes in the tar, where it needs no extended header.
     pub fn tar_size(&self) -> u64 {
         BLOCK as u64 + self.size().next_multiple_of(BLOCK as u64)
     }
 }
 
-/// Everything in the tree that goes into the tar: the root itself, then parents before children and siblings by the
-/// bytes of their names.
+/// Everything in the tree that goes into the tar: the root itself, then parents before children.
 pub fn items(root: &Root) -> Result<Vec<Item>> {
     let stat = nix::sys::stat::fstat(root.as_fd()).with_context(|| format!("looking at {}", root.path().display()))?;
-    let mut items = vec![Item { path: PathBuf::new(), stat, kind: kind::DIR, same_as: None }];
-    let mut first_names: HashMap<(libc::dev_t, libc::ino_t), PathBuf> = HashMap::new();
+    let item = |path, stat, kind| Item { path, stat, kind, same_as: None, divides: 0 };
+    let mut items = vec![item(PathBuf::new(), stat, kind::DIR)];
     for entry in root.walk("/")? {
-        let Some(mut kind) = entry_kind(&entry.stat) else { continue };
+        let Some(kind) = entry_kind(&entry.stat) else { continue };
         if FILLED_AT_RUN_TIME.iter().any(|top| entry.path.starts_with(top) && entry.path != Path::new(top)) {
             continue;
         }
-        let mut same_as = None;
-        if kind != kind::DIR && entry.stat.st_nlink > 1 {
-            let inode = (entry.stat.st_dev, entry.stat.st_ino);
-            same_as = first_names.get(&inode).cloned();
-            match same_as {
-                Some(_) => kind = kind::HARD_LINK,
-                None => drop(first_names.insert(inode, entry.path.clone())),
-            }
-        }
-        items.push(Item { path: entry.path, stat: entry.stat, kind, same_as });
+        items.push(item(entry.path, entry.stat, kind));
     }
     Ok(items)
 }
@@ -96,11 +98,14 @@ fn entry_kind(stat: &FileStat) -> Option<u8> {
     }
 }
 
-/// Writes the whole tar.
-pub fn write(root: &Root, items: &[Item], clock: Clock, sink: &mut Sink<'_>) -> Result<()> {
+/// Writes the whole tar. `starts` says for each item whether a segment begins with it.
+pub fn write(root: &Root, items: &[Item], starts: &[bool], clock: Clock, sink: &mut Sink<'_>) -> Result<()> {
     let mut header = Vec::new();
-    for item in items {
+    for (item, start) in items.iter().zip(starts) {
         interrupt::check()?;
+        if *start {
+            sink.cut()?;
+        }
         header.clear();
         write_item(root, item, clock, &mut header, sink)
             .with_context(|| format!("packing /{}", item.path.display()))?;
@@ -168,11 +173,13 @@ mod tests {
         let clock = Clock { epoch: 1000, build_start: 5000 };
         for (mtime, want) in [(0, 0), (999, 999), (1000, 1000), (1001, 1000), (5000, 1000), (9999, 1000), (-5, 0)] {
             assert_eq!(clock.clamp(mtime), want, "{mtime}");
+            assert_eq!(clock.is_epoch(mtime), want == 1000, "{mtime}");
         }
         // An epoch in the build's future: what the build wrote gets it, what packages brought keeps its own time.
         let clock = Clock { epoch: 9000, build_start: 5000 };
         for (mtime, want) in [(4999, 4999), (5000, 9000), (5001, 9000), (9500, 9000)] {
             assert_eq!(clock.clamp(mtime), want, "{mtime}");
+            assert_eq!(clock.is_epoch(mtime), want == 9000, "{mtime}");
         }
     }
 }

@@ -22,6 +22,7 @@ mod host;
 mod kill;
 mod lock;
 mod oracle;
+mod pieces;
 mod reproducible;
 mod rpm;
 mod rpm_bad;

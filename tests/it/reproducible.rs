@@ -21,11 +21,15 @@ fn same_lock_same_bytes() {
     first.assert_nothing_left(&["a"]);
     let expected = digest(&first, "a", "rootfs.tar.xz");
 
-    let mut other = Place::at(std::path::Path::new("/var/tmp"));
-    match test_user() {
-        Some(user) if is_root() => other = other.of_user(user),
-        _ => crate::util::note_skip("same_lock_same_bytes: the second build as another user: no MKBASE_TEST_USER"),
-    }
+    // Either way without the first one's compressed segments.
+    let other = Place::at(std::path::Path::new("/var/tmp"));
+    let other = match test_user() {
+        Some(user) if is_root() => other.of_user(user),
+        _ => {
+            crate::util::note_skip("same_lock_same_bytes: the second build as another user: no MKBASE_TEST_USER");
+            other.with_copied_cache()
+        }
+    };
     let lock = other.write("mkbase.lock", seed().lock.to_text().expect("a lock can be written"));
     let lock = lock.to_str().expect("text");
     let more = [&SEED_OPTIONS[..], &["--compress", "xz", "--jobs", "2", "--lock", lock]].concat();
@@ -56,16 +60,19 @@ fn same_lock_same_bytes() {
     other.assert_nothing_left(&["deep"]);
 }
 
-/// Every compression: the same tar inside, the same bytes with one job and with several.
+/// Every compression: the same tar inside, the same bytes with one job and with several, and from a warm cache.
 #[test]
 fn every_compression_on_any_number_of_cores() {
-    let place = Place::new();
+    let place = Place::new().with_own_cache();
     let lab = Lab::complete(&[]);
     let recipe = lab.recipe(&place, &[], "");
     place.build(&recipe, "plain", &[]).run().success();
     let plain = sha256(&tree::unpacked(&place.out("plain").join("rootfs.tar")));
     for (compress, file) in [("xz:1", "rootfs.tar.xz"), ("zstd:3", "rootfs.tar.zst"), ("gzip:1", "rootfs.tar.gz")] {
-        let digests = ["1", "3"].map(|jobs| {
+        let digests = [("1", true), ("3", true), ("2", false)].map(|(jobs, cold)| {
+            if cold {
+                place.forget_segments();
+            }
             place.build(&recipe, "image", &["--compress", compress, "--jobs", jobs]).run().success();
             assert_eq!(
                 sha256(&tree::unpacked(&place.out("image").join(file))),
@@ -75,6 +82,7 @@ fn every_compression_on_any_number_of_cores() {
             digest(&place, "image", file)
         });
         assert_eq!(digests[0], digests[1], "{compress}: one job and three");
+        assert_eq!(digests[0], digests[2], "{compress}: cold and warm");
     }
 }
 

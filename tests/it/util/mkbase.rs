@@ -61,11 +61,26 @@ impl Place {
         self
     }
 
-    /// Everything runs as this user, with a cache of its own that starts as a copy of the shared one.
-    pub fn of_user(mut self, user: User) -> Place {
+    /// With a cache of its own that starts with the downloads of the shared one, and no segments of images.
+    pub fn with_copied_cache(mut self) -> Place {
         self = self.with_own_cache();
         let copied = Command::new("cp").arg("-a").arg(shared_cache().join(".")).arg(&self.cache).status();
         assert!(copied.expect("cp runs").success(), "copying the cache");
+        self.forget_segments();
+        self
+    }
+
+    /// Empties the cache of compressed segments. Only for a cache of one's own.
+    pub fn forget_segments(&self) {
+        match std::fs::remove_dir_all(self.cache.join("pieces")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("forgetting segments: {error}"),
+            _ => {}
+        }
+    }
+
+    /// Everything runs as this user, with a copied cache.
+    pub fn of_user(mut self, user: User) -> Place {
+        self = self.with_copied_cache();
         let owner = format!("{}:{}", user.uid, user.gid);
         let owned = Command::new("chown").arg("-R").arg(owner).arg(self.dir.path()).status();
         assert!(owned.expect("chown runs").success(), "giving the test's folder to its user");
