@@ -234,7 +234,7 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
 }
 
 /// The architecture that the newest packages of a base architecture are built for, which dnf takes the others from.
-fn machine(base: &str) -> &str {
+pub fn machine(base: &str) -> &str {
     match base {
         "i386" => "i686",
         "armhfp" => "armv7hl",
