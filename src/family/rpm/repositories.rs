@@ -215,6 +215,7 @@ mod tests {
     use super::*;
     use crate::plan::testing;
     use crate::plan::{Key, MirrorList};
+    use crate::recipe::{self, Overrides};
 
     const RELEASE: &str = "[baseos]\nname=Base\nmirrorlist=https://lists.example.org/$releasever\n\
         #baseurl=https://dl.example.org/x\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY\n\n[extras]\nname=Extras\n\
@@ -325,6 +326,28 @@ mod tests {
         let now = text(&root, "mini.repo");
         assert!(now.contains("\n#mirrorlist=") && now.contains(&format!("\nbaseurl={mirror}\n")), "{now}");
         assert!(now.contains("[more]\nenabled=0\n"), "{now}");
+    }
+
+    /// Amazon's definition has the version of the image's release package where the recipe has the newest one.
+    #[test]
+    fn a_list_with_variables_stays() {
+        let key = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/keys/debian-archive.asc");
+        let overrides = Overrides {
+            arch: Some("x86_64".into()),
+            sets: vec![format!("repository.amazonlinux.key={key}")],
+            ..Overrides::default()
+        };
+        let plan = recipe::load("amazonlinux", &overrides, &|url| panic!("{url}: the key is given")).expect("a plan");
+        let list = plan.repositories[0].mirrorlist.as_ref().expect("it has a list");
+        let list = list.url.replace("latest", "$releasever").replace("x86_64", "$basearch");
+        let release = format!("[amazonlinux]\nmirrorlist={list}\nenabled=1\ngpgkey=file:///x\n\n[source]\nenabled=0\n");
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = Root::open(dir.path()).expect("it opens");
+        root.create_dir_all(FOLDER, 0o755).expect("a folder");
+        root.write(Path::new(FOLDER).join("amazonlinux.repo"), &release, 0o644).expect("a file");
+        configure(&plan, &root).expect("configured");
+        assert_eq!(text(&root, "amazonlinux.repo"), release);
+        assert_eq!(root.read_dir(FOLDER).expect("a folder").len(), 1, "there is no other definition");
     }
 
     #[test]
