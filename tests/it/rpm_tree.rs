@@ -54,7 +54,7 @@ const MOUNTED: [&str; 4] = ["/dev", "/etc/hosts", "/proc", "/sys"];
 
 /// A package set that has everything awkward in it: scriptlets of every kind, Lua, capabilities, set-id programs,
 /// hard links, accounts made by a scriptlet, host keys, weak dependencies that are left out.
-const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
+pub const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
 
 fn rpm_of_host(arguments: &[String]) -> Output {
     Command::new("rpm").args(arguments).output().expect("rpm runs")
@@ -91,9 +91,9 @@ fn locked(place: &Place, recipe: &Path, mini: &Mini, more: &[&str]) -> (PathBuf,
     (path, lock.packages.iter().map(|p| format!("{}-{}.{}", p.name, p.version, p.arch)).collect())
 }
 
-/// The real dnf, for a system in a folder, with the kernel's file systems mounted there as for a container and nothing
-/// of the host's caches and settings.
-fn dnf(place: &Place, root: &Path, conf: &Path, epoch: i64) -> Command {
+/// The real dnf, for a system of an architecture in a folder, with the kernel's file systems mounted there as for a
+/// container and nothing of the host's caches and settings.
+fn dnf(place: &Place, root: &Path, conf: &Path, arch: &str, epoch: i64) -> Command {
     let home = place.path().join("home");
     std::fs::create_dir_all(&home).expect("a folder");
     std::fs::write(home.join(".rpmmacros"), "%_dbpath /usr/lib/sysimage/rpm\n%_install_langs C.UTF-8\n")
@@ -104,6 +104,9 @@ fn dnf(place: &Place, root: &Path, conf: &Path, epoch: i64) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--uts", "--ipc", "sh", "-euc", script, "sh"]).arg(root);
     command.arg("--config").arg(conf).arg(format!("--setopt=persistdir={}", place.path().join("dnf-state").display()));
+    if arch != std::env::consts::ARCH {
+        command.args(["--forcearch", arch]);
+    }
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home).env("LANG", "C.UTF-8");
     command.env("TZ", "UTC").env("SOURCE_DATE_EPOCH", epoch.to_string());
     command
@@ -117,13 +120,13 @@ fn install_with_dnf(place: &Place, mini: &Mini, packages: &[String], epoch: i64)
     );
     let folder = mini.folder.display();
     for name in ["BaseOS", "updates"] {
-        let arch = std::env::consts::ARCH;
+        let path = mini.path(name);
         conf.push_str(&format!(
-            "[{name}]\nname={name}\nbaseurl=file://{folder}/1/{name}/{arch}/os\ngpgkey=file://{folder}/RPM-GPG-KEY-mini-1\n"
+            "[{name}]\nname={name}\nbaseurl=file://{folder}{path}\ngpgkey=file://{folder}/RPM-GPG-KEY-mini-1\n"
         ));
     }
     let conf = place.write("dnf.conf", conf);
-    let output = dnf(place, &root, &conf, epoch).arg("install").args(packages).output();
+    let output = dnf(place, &root, &conf, mini.arch, epoch).arg("install").args(packages).output();
     text(output.expect("unshare runs"));
     root
 }
@@ -213,16 +216,22 @@ fn the_tree_is_that_of_the_real_dnf() {
     if !is_root() {
         skip!("{TEST}: dnf makes a system as root only");
     }
+    assert_tree_of_dnf(&mini);
+}
+
+/// Has the real dnf install the packages, for the architecture of the distribution, and mkbase up to the installed tree.
+#[track_caller]
+pub fn assert_tree_of_dnf(mini: &Mini) {
     let place = Place::new();
     let recipe = mini.recipe(&place, "");
     let include = ["--include", &PACKAGES.join(",")];
     let start = now();
-    let (lock, packages) = locked(&place, &recipe, &mini, &include);
+    let (lock, packages) = locked(&place, &recipe, mini, &include);
     let lock = lock.to_str().expect("text").to_owned();
-    let ours = stopped(&place, &mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
+    let ours = stopped(&place, mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
     let text = std::fs::read_to_string(&lock).expect("the lock");
     let epoch = mkbase::lock::Lock::parse(&text, "tree.lock").expect("a lock").epoch;
-    let theirs = install_with_dnf(&place, &mini, &packages, epoch);
+    let theirs = install_with_dnf(&place, mini, &packages, epoch);
     let trees = [comparable(&theirs, start), comparable(&ours, start)];
     assert_equal(&trees[0], &trees[1]);
     let caps = |tree: &Tree| tree["usr/bin/mini-capable"].xattrs.keys().cloned().collect::<Vec<_>>();
@@ -254,9 +263,15 @@ fn rpm_finds_every_file_as_its_package_has_it() {
     if !is_root() {
         skip!("{TEST}: rpm changes its root as root only");
     }
+    assert_verified_by_rpm(&mini);
+}
+
+/// Builds up to the clean tree, in which neither rpm nor the checks find a fault until there is one.
+#[track_caller]
+pub fn assert_verified_by_rpm(mini: &Mini) {
     let place = Place::new();
     let recipe = mini.recipe(&place, "");
-    let tree = stopped(&place, &mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
+    let tree = stopped(&place, mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
     let path = tree.to_str().expect("text");
     place.mkbase(["check", path]).run().success();
     let output = rpm_of_host(&verify(&tree));
@@ -332,8 +347,9 @@ fn dnf_installs_from_the_repositories_that_the_image_has() {
 
     let conf = place.write("dnf.conf", "[main]\ngpgcheck=1\nbest=1\nskip_if_unavailable=0\nplugins=0\n");
     let repositories = format!("--setopt=reposdir={}", tree.join("etc/yum.repos.d").display());
-    let dnf =
-        |words: &[&str]| text(dnf(&place, &tree, &conf, 0).arg(&repositories).args(words).output().expect("dnf runs"));
+    let dnf = |words: &[&str]| {
+        text(dnf(&place, &tree, &conf, mini.arch, 0).arg(&repositories).args(words).output().expect("dnf runs"))
+    };
     let listed = dnf(&["repolist", "--all"]);
     let ids: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(ids, ["corp", "mini", "mini-updates"], "{listed}");

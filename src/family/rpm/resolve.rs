@@ -174,6 +174,10 @@ fn in_house(jobs: usize, plan: &Plan) -> Result<Vec<InHouse<'_>>> {
         }
         let mut package = Package::open(path).map_err(|error| usage(format!("{}: {}", place(), causes(&error))))?;
         let identity = package.identity().with_context(place)?;
+        let arch = identity.arch.as_str();
+        if arch != "noarch" && !plan.arch.rpm_packages.contains(&arch) {
+            return Err(usage(format!("{}: it is for {arch}, and the image is for {}", place(), plan.arch.rpm)));
+        }
         match &keys {
             Some(keys) => verify::verify(&mut package, keys).with_context(place)?,
             None => verify::check_digests(&mut package).with_context(place)?,
