@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 
 import dnf
 import dnf.callback
@@ -240,17 +241,19 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
         super().__init__()
         self.said = []
         self.last = ""
+        self.length = 0
         self.failures = []
 
     def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
         if action == dnf.transaction.PKG_SCRIPTLET:
-            # For whoever has to say what was running when the time was over.
-            print("running a scriptlet of %s" % package, file=sys.stderr, flush=True)
+            # For whoever has to say what was running when the time was over, and what it had said.
+            print("after %d bytes running a scriptlet of %s" % (self.length, package), file=sys.stderr, flush=True)
 
     def scriptout(self, msgs):
         if not msgs:
             return
-        self.last = msgs if isinstance(msgs, str) else msgs.decode("utf-8", "replace")
+        self.length += len(msgs)
+        self.last = msgs.decode("utf-8", "replace")
         self.said.append(self.last)
 
     def error(self, message):
@@ -298,6 +301,9 @@ def install(job):
                 raise Refused("%s: %s" % (package, message))
     # Scriptlets get root's home, as on a running system. Up to here it was that of the macros.
     os.environ["HOME"] = "/root"
+    # dnf has scriptlets write to a temporary file.
+    tempfile.tempdir = os.path.join(job["work"], "said")
+    os.mkdir(tempfile.tempdir)
     display = Display()
     base.do_transaction(display=display)
     failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]
