@@ -4,7 +4,7 @@
 //! as a list of updates.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,17 @@ pub struct LockedModule {
     /// Profiles, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,
+}
+
+impl fmt::Display for LockedModule {
+    /// As dnf takes it: `name:stream/profile`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.stream)?;
+        match self.profiles.join(", ") {
+            none if none.is_empty() => Ok(()),
+            profiles => write!(f, "/{profiles}"),
+        }
+    }
 }
 
 /// What a package is for.
