@@ -7,6 +7,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use serde::Deserialize;
 
 use super::dnf::{Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
+use super::modules;
 use super::package::{Identity, Package};
 use super::repomd;
 use super::repository::{self, Local};
@@ -19,7 +20,7 @@ use crate::customise::locale::LocaleName;
 use crate::error::usage;
 use crate::family::dates;
 use crate::hash::sha256_of;
-use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
+use crate::lock::{self, Lock, LockedModule, LockedPackage, LockedRepository, Previous, Role};
 use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::root::Root;
@@ -33,6 +34,7 @@ const MAX_PACKAGE: u64 = 16 << 30;
 struct Answer {
     packages: Vec<Chosen>,
     unknown: Vec<String>,
+    modules: Vec<LockedModule>,
 }
 
 /// A package of the transaction, as the metadata has it.
@@ -97,6 +99,7 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
         recipe: plan.digest.clone(),
         epoch: dates::epoch(plan, &repositories)?,
         repositories,
+        modules: modules::locked(answer.modules)?,
         packages,
     })
 }

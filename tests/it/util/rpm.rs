@@ -99,9 +99,7 @@ fn serve(server: &Server, folder: &Path, name: &str) {
 impl Mini {
     /// The recipe in the test's folder, with keys beside it, and with more text at its end.
     pub fn recipe(&self, place: &Place, more: &str) -> PathBuf {
-        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
-            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
-        }
+        self.write_keys(place);
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mini.toml");
         let text = std::fs::read_to_string(own).expect("the recipe");
         place.write("mini.toml", format!("{text}\n{more}"))
@@ -120,13 +118,22 @@ impl Mini {
         options
     }
 
+    /// Puts the keys beside the recipe.
+    pub fn write_keys(&self, place: &Place) {
+        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
+            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
+        }
+    }
+
     /// The text of a repository with the packages that fail.
     pub fn broken(&self) -> String {
-        format!(
-            "[[repository]]\nname = \"broken\"\nurl = \"{}{}\"\nkey = \"RPM-GPG-KEY-mini-1\"\n",
-            self.server.url(),
-            self.path("broken")
-        )
+        self.repository("broken")
+    }
+
+    /// The text of the repository in this folder: its name is that in lower case.
+    pub fn repository(&self, folder: &str) -> String {
+        let (name, url) = (folder.to_lowercase(), self.server.url() + &self.path(folder));
+        format!("[[repository]]\nname = \"{name}\"\nurl = \"{url}\"\nkey = \"RPM-GPG-KEY-mini-1\"\n")
     }
 
     /// Where a repository is on the server: `BaseOS`, `updates`, `broken`.
