@@ -22,6 +22,8 @@ mod header;
 mod install;
 mod leftovers;
 mod locale;
+mod location;
+mod mirrorlist;
 mod modules;
 mod package;
 mod rebuild;

@@ -42,7 +42,8 @@ pub fn install<S: AsRef<str>>(place: &Place, mini: &Mini, repositories: &[&str],
         conf.push_str(&format!("[{name}]\nname={name}\nbaseurl=file://{folder}{path}\ngpgkey=file://{folder}/{key}\n"));
     }
     let conf = place.write("dnf.conf", conf);
-    let output = dnf(place, &root, &conf, mini.arch, epoch).arg("install").args(asked.iter().map(AsRef::as_ref)).output();
+    let output =
+        dnf(place, &root, &conf, mini.arch, epoch).arg("install").args(asked.iter().map(AsRef::as_ref)).output();
     text(output.expect("unshare runs"));
     root
 }
