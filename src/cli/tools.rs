@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::parse_mirrors;
+use super::build::parse_mirrors;
 use crate::tools::{Choice, Wanted};
 
 /// Where programs come from that mkbase leaves to others: dnf and rpm, debootstrap.

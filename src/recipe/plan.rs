@@ -36,7 +36,7 @@ pub fn make(
         .map(|text| Setting::parse(text, |key| option(format!("--set {key}"))))
         .collect::<anyhow::Result<Vec<_>>>()?;
     // What a variant may change is set after it was merged; what chooses and defines variants, before.
-    let (late, early): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| find(OVERLAY, setting.top()).is_some());
+    let (late, early): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| find(&OVERLAY, setting.top()).is_some());
     for setting in early {
         setting.apply(&mut recipe, RECIPE)?;
     }

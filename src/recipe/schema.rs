@@ -77,12 +77,12 @@ pub static RECIPE: &[Field] = &[
     field("clean", Kind::Table(SKIP)),
     field("check", Kind::Table(SKIP)),
     field("image", Kind::Table(IMAGE)),
-    field("variant", Kind::Named(OVERLAY)),
+    field("variant", Kind::Named(&OVERLAY)),
     field("on", Kind::Named(ON)),
 ];
 
 /// The keys of `[variant.NAME]`, which are merged over the rest when it is chosen.
-pub static OVERLAY: &[Field] = &[
+pub const OVERLAY: [Field; 15] = [
     field("description", Kind::Text),
     field("archs", Kind::Whole),
     field("check_valid_until", Kind::Flag),
@@ -101,24 +101,11 @@ pub static OVERLAY: &[Field] = &[
 ];
 
 /// The keys of `[on.RELEASE]`, which are merged over the rest when it is chosen: those of a variant, and variants.
-static ON: &[Field] = &[
-    field("description", Kind::Text),
-    field("archs", Kind::Whole),
-    field("check_valid_until", Kind::Flag),
-    field("snapshot", Kind::Text),
-    field("repository", REPOSITORIES),
-    field("mirror", Kind::Table(MIRROR)),
-    field("packages", Kind::Table(PACKAGES)),
-    field("rpm", Kind::Table(RPM)),
-    field("system", Kind::Table(SYSTEM)),
-    field("user", USERS),
-    field("file", FILES),
-    field("script", SCRIPTS),
-    field("clean", Kind::Table(SKIP)),
-    field("check", Kind::Table(SKIP)),
-    field("image", Kind::Table(IMAGE)),
-    field("variant", Kind::Named(OVERLAY)),
-];
+static ON: &[Field] = &{
+    let mut fields = [field("variant", Kind::Named(&OVERLAY)); OVERLAY.len() + 1];
+    fields.split_at_mut(OVERLAY.len()).0.copy_from_slice(&OVERLAY);
+    fields
+};
 
 const REPOSITORIES: Kind = Kind::Entries { by: Some("name"), whole: false, fields: REPOSITORY };
 const USERS: Kind = Kind::Entries { by: Some("name"), whole: false, fields: USER };
@@ -404,7 +391,7 @@ mod tests {
 
     #[test]
     fn overlays_have_keys_of_the_recipe_only() {
-        for overlay in OVERLAY {
+        for overlay in &OVERLAY {
             let top = find(RECIPE, overlay.name).expect("an overlay is merged over the recipe");
             assert_eq!(top.kind.describe(), overlay.kind.describe(), "{}", overlay.name);
         }

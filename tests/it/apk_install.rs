@@ -98,18 +98,26 @@ fn the_tree_is_that_of_the_real_apk() {
         all.iter().map(String::as_str).collect(),
     ];
     for wanted in sets {
-        let place = Place::new();
-        let start = now();
-        let theirs = place.path().join("theirs");
-        std::fs::create_dir(&theirs).expect("a folder");
-        let mut apk = lab.fixture.apk(&theirs);
-        apk.arg("--repository").arg(format!("{}/main", lab.server.url())).args(["add", "--initdb"]).args(&wanted);
-        said(&apk.output().expect("apk runs"));
-        let recipe = lab.recipe(&place, &wanted, "");
-        let ours = bootstrap(&place, &recipe, &[]);
-        assert_eq!(installed(&theirs), installed(&ours));
-        assert_equal(&comparable(&theirs, start), &comparable(&ours, start));
+        assert_tree_of_apk(&lab, &wanted);
     }
+}
+
+/// Has the real apk install the packages, for the architecture of the fixture, and mkbase up to the installed tree.
+#[track_caller]
+pub fn assert_tree_of_apk(lab: &Lab, wanted: &[&str]) {
+    let place = Place::new();
+    let start = now();
+    let theirs = place.path().join("theirs");
+    std::fs::create_dir(&theirs).expect("a folder");
+    let mut apk = lab.fixture.apk(&theirs);
+    apk.arg("--repository").arg(format!("{}/main", lab.server.url())).args(["add", "--initdb"]).args(wanted);
+    said(&apk.output().expect("apk runs"));
+    let recipe = lab.recipe(&place, wanted, "");
+    let ours = bootstrap(&place, &recipe, &["--arch", lab.fixture.arch()]);
+    assert_eq!(installed(&theirs), installed(&ours));
+    assert_equal(&comparable(&theirs, start), &comparable(&ours, start));
+    let audited = lab.fixture.apk(&ours).args(["audit", "--system"]).output();
+    assert_eq!(said(&audited.expect("apk runs")), "", "nothing differs from its package");
 }
 
 #[test]
@@ -119,17 +127,24 @@ fn the_engine_of_the_real_apk_makes_the_same_image() {
     if !is_root() {
         skip!("{TEST}: apk makes a system as root only");
     }
-    let path = format!("{}:{}", fixture.bin().display(), std::env::var("PATH").expect("a search path"));
     let lab = Lab::new(fixture, &[]);
     let place = Place::new();
     let recipe = lab.recipe(&place, &["alpine-base", "fixture-hello"], "");
     place.build(&recipe, "native", &[]).run().success();
-    place.build(&recipe, "tool", &["--engine", "apk-tools"]).env("PATH", &path).run().success();
-    let trees = ["native", "tool"].map(|name| tree::of_tar(&place.out(name).join("rootfs.tar")));
+    assert_image_of_apk(&lab, &place, &recipe, "native");
+    place.assert_nothing_left(&["native", "tool"]);
+}
+
+/// Builds the image `tool` with the host's apk, which must have what the image of that name has.
+#[track_caller]
+pub fn assert_image_of_apk(lab: &Lab, place: &Place, recipe: &Path, native: &str) {
+    let path = format!("{}:{}", lab.fixture.bin().display(), std::env::var("PATH").expect("a search path"));
+    let options = ["--engine", "apk-tools", "--arch", lab.fixture.arch()];
+    place.build(recipe, "tool", &options).env("PATH", &path).run().success();
+    let trees = [native, "tool"].map(|name| tree::of_tar(&place.out(name).join("rootfs.tar")));
     // Compressed by another release of zlib.
     let without = |tree: &Tree| tree.clone().into_iter().filter(|(path, _)| path != SCRIPTS).collect::<Tree>();
     assert_equal(&without(&trees[1]), &without(&trees[0]));
-    place.assert_nothing_left(&["native", "tool"]);
 }
 
 #[test]
@@ -267,7 +282,7 @@ fn packages_that_were_changed() {
     let lab = Lab::new(fixture, &[("lab", apk())]);
     let place = Place::new().with_own_cache();
     let recipe = lab.recipe(&place, &["alpine-base", "lab"], "");
-    let good = lab.server.body(&Lab::path("lab")).read();
+    let good = lab.server.body(&lab.path("lab")).read();
     let at = |place: usize| {
         let mut bytes = good.clone();
         bytes[place] ^= 0x10;
@@ -286,7 +301,7 @@ fn packages_that_were_changed() {
         ("something behind it", [&good[..], &gzip(b"more")].concat()),
     ] {
         eprintln!("{what}");
-        lab.server.put(Lab::path("lab"), bytes);
+        lab.server.put(lab.path("lab"), bytes);
         refused(&place, &recipe, &[], &["lab"]);
     }
 }

@@ -14,6 +14,8 @@ use crate::util::{has_program, is_root, note_skip, tree};
 
 use super::docker;
 
+mod apk;
+
 /// Whether programs of an architecture run here, outside any sandbox.
 fn runs(arch: &Arch) -> bool {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -41,26 +43,56 @@ fn users_place() -> Option<Place> {
     if is_root() { Some(Place::new().of_user(test_user()?)) } else { Some(Place::new()) }
 }
 
-/// The bytes of a file in a tar.
-fn content(tar: &std::path::Path, path: &str) -> Vec<u8> {
-    let mut archive = tar::Archive::new(std::fs::File::open(tar).expect("the image"));
-    for entry in archive.entries().expect("a tar") {
-        let mut entry = entry.expect("a sound tar");
-        if entry.path().expect("a path").strip_prefix(".").is_ok_and(|p| p == std::path::Path::new(path)) {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut entry, &mut bytes).expect("a sound tar");
-            return bytes;
-        }
+/// The architecture whose images the tests build with an emulator, where one is registered.
+fn emulated(test: &str) -> Option<&'static Arch> {
+    let arch = arch::from_name("arm64").expect("known");
+    if arch::host().expect("a known machine") == arch || !runs(arch) {
+        note_skip(&format!("{test}: no emulator for arm64 is registered, or none is needed"));
+        return None;
     }
-    panic!("no {path} in {}", tar.display())
+    Some(arch)
 }
 
-/// The class, byte order and machine of an ELF file's header.
-fn machine(program: &[u8]) -> (u8, u8, u16) {
-    assert!(program.starts_with(b"\x7fELF"), "a program");
-    let number = [program[18], program[19]];
-    let little = program[5] == 1;
-    (program[4], program[5], if little { u16::from_le_bytes(number) } else { u16::from_be_bytes(number) })
+/// Asserts that all programs and libraries of an image are of an architecture, and that there are so many.
+#[track_caller]
+fn assert_programs(tar: &[u8], arch: &Arch, at_least: usize) {
+    let mut archive = tar::Archive::new(tar);
+    let mut programs = 0;
+    for entry in archive.entries().expect("a tar") {
+        let entry = entry.expect("a sound tar");
+        let path = entry.path().expect("a path").into_owned();
+        let mut start = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(entry, 20), &mut start).expect("a sound tar");
+        if start.starts_with(b"\x7fELF") {
+            assert_eq!(start[4..6], arch.elf.smallest()[4..6], "class and byte order of {}", path.display());
+            assert_eq!(start[18..], arch.elf.smallest()[18..20], "machine of {}", path.display());
+            programs += 1;
+        }
+    }
+    assert!(programs >= at_least, "only {programs} programs and libraries");
+}
+
+/// Asserts that nothing in an image has the name of the emulator.
+#[track_caller]
+fn assert_no_emulator(tar: &[u8]) {
+    let inside = tree::of_tar_bytes(tar);
+    assert_eq!(inside.keys().filter(|path| path.contains("qemu")).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// What a command says in a container of the image for arm64 in a place; none where no engine is.
+fn in_container(test: &str, place: &Place, name: &str, script: &str) -> Option<String> {
+    if !docker::engine_answers() {
+        note_skip(&format!("{test}: the run in a container: no docker engine"));
+        return None;
+    }
+    let image = docker::Image::named(&format!("arm64-{name}"));
+    // Not `docker import`: engines before 23 take no architecture from its --platform.
+    let out = place.out("image");
+    docker::run(&["build", "--platform", "linux/arm64/v8", "--tag", &image.0, out.to_str().expect("text")]);
+    let about = docker::run(&["inspect", "--format", "{{.Os}}/{{.Architecture}}", &image.0]);
+    assert_eq!(about.trim(), "linux/arm64");
+    let run = ["run", "--rm", "--network", "none", "--platform", "linux/arm64", &image.0];
+    Some(docker::run(&[&run[..], &["sh", "-euc", script]].concat()))
 }
 
 #[test]
@@ -70,11 +102,20 @@ fn architecture_that_cannot_run_is_refused_before_any_download() {
     };
     let lab = lab();
     for place in [Some(Place::new()), users_place()].into_iter().flatten() {
-        let recipe = lab.recipe(&place, &[], "");
-        let says = [arch.deb, "/proc/sys/fs/binfmt_misc", "apt-get install qemu-user-static"];
-        place.build(&recipe, "image", &["--arch", arch.deb]).run().fails(1, &says);
-        assert_eq!(lab.server.requests().len(), 0, "it says so before it downloads anything");
-        place.assert_nothing_left(&[]);
+        let other = |family: &str| {
+            let url = lab.server.url();
+            let text = format!(
+                "name = \"lab\"\nfamily = \"{family}\"\nrelease = \"1\"\nreleases = [\"1\"]\n\n[[repository]]\n\
+                 name = \"main\"\nurl = \"{url}/{family}\"\ntrusted = true\n\n[packages]\ninclude = [\"a\"]\n"
+            );
+            place.write(&format!("{family}.toml"), text)
+        };
+        for recipe in [lab.recipe(&place, &[], ""), other("apk"), other("rpm")] {
+            let says = [arch.deb, "/proc/sys/fs/binfmt_misc", "apt-get install qemu-user-static"];
+            place.build(&recipe, "image", &["--arch", arch.deb]).run().fails(1, &says);
+            assert_eq!(lab.server.requests().len(), 0, "it says so before it downloads anything");
+            place.assert_nothing_left(&[]);
+        }
     }
 }
 
@@ -141,10 +182,7 @@ fn unusable_emulators_are_explained() {
 #[test]
 fn arm64_image_is_built_with_an_emulator() {
     let name = "arm64_image_is_built_with_an_emulator";
-    let arch = arch::from_name("arm64").expect("known");
-    if arch::host().expect("a known machine") == arch || !runs(arch) {
-        skip!("{name}: no emulator for arm64 is registered, or none is needed");
-    }
+    let Some(arch) = emulated(name) else { return };
     let place = Place::new();
     let recipe = place.write(
         "foreign.toml",
@@ -155,12 +193,11 @@ fn arm64_image_is_built_with_an_emulator() {
     let ended = place.build(&recipe, "image", &options).run().success();
     assert!(ended.stderr.contains("Emulating programs for arm64 with /"), "{}", ended.stderr);
     assert!(ended.stdout().contains("docker import --platform linux/arm64/v8 "), "{}", ended.stdout());
-    let tar = place.out("image").join("rootfs.tar");
-    assert_eq!(machine(&content(&tar, "usr/bin/dash")), (2, 1, 183));
-    let machine = String::from_utf8(content(&tar, "srv/machine")).expect("text");
-    assert!(machine.starts_with("aarch64\narm64\n"), "{machine}");
-    let inside = tree::of_tar(&tar);
-    assert_eq!(inside.keys().filter(|path| path.contains("qemu")).collect::<Vec<_>>(), Vec::<&String>::new());
+    let tar = tree::unpacked(&place.out("image").join("rootfs.tar"));
+    assert_programs(&tar, arch, 200);
+    let machine = tree::file_in_tar(&tar, "srv/machine").expect("written by the script");
+    assert!(machine.starts_with(b"aarch64\narm64\n"), "{}", String::from_utf8_lossy(&machine));
+    assert_no_emulator(&tar);
     let text = |name: &str| std::fs::read_to_string(place.out("image").join(name)).expect("a result");
     assert!(text("Dockerfile").contains("docker build --platform linux/arm64/v8 -t foreign:"));
     assert!(text("manifest.json").contains("\"arch\": \"arm64\""));
@@ -168,19 +205,8 @@ fn arm64_image_is_built_with_an_emulator() {
     assert!(lock.arch == "arm64" && lock.packages.iter().all(|p| ["arm64", "all"].contains(&p.arch.as_str())));
     place.assert_nothing_left(&["image"]);
 
-    if docker::engine_answers() {
-        let image = docker::Image::named("arm64");
-        // Not `docker import`: engines before 23 take no architecture from its --platform.
-        let out = place.out("image");
-        docker::run(&["build", "--platform", "linux/arm64/v8", "--tag", &image.0, out.to_str().expect("text")]);
-        let about = docker::run(&["inspect", "--format", "{{.Os}}/{{.Architecture}}", &image.0]);
-        assert_eq!(about.trim(), "linux/arm64");
-        let run = ["run", "--rm", "--network", "none", "--platform", "linux/arm64", &image.0];
-        let said =
-            docker::run(&[&run[..], &["sh", "-euc", "uname -m; dpkg --audit; dpkg --print-architecture"]].concat());
+    if let Some(said) = in_container(name, &place, "deb", "uname -m; dpkg --audit; dpkg --print-architecture") {
         assert_eq!(said, "aarch64\narm64\n");
-    } else {
-        note_skip(&format!("{name}: the run in a container: no docker engine"));
     }
 
     let Some(place) = users_place() else { skip!("{name}: for an ordinary user: no MKBASE_TEST_USER") };
@@ -206,7 +232,6 @@ fn i386_image_needs_no_emulator() {
     let one = ["--set", "repository.security.enabled=false", "--set", "repository.updates.enabled=false"];
     let options = [&["--arch", "386", "--variant", "essential"][..], &one].concat();
     place.build("debian:trixie", "image", &options).run().success();
-    let tar = place.out("image").join("rootfs.tar");
-    assert_eq!(machine(&content(&tar, "usr/bin/dash")), (1, 1, 3));
+    assert_programs(&tree::unpacked(&place.out("image").join("rootfs.tar")), arch, 200);
     place.assert_nothing_left(&["image"]);
 }

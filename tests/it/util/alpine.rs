@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::apk::{self, ARCH};
+use super::apk;
 pub use super::apk_maker::{Apk, dir, file, gzip, link, member};
 use super::mkbase::Place;
 use super::server::Server;
@@ -16,18 +16,30 @@ const DATE: u64 = 1_700_000_000;
 /// The folder that the maker of the repository made, and a real apk in it.
 pub struct Fixture {
     folder: PathBuf,
+    arch: &'static str,
 }
 
 impl Fixture {
     /// `None`, with a note, where a test cannot have it: `MKBASE_TEST_APK` names it.
     pub fn get(test: &str) -> Option<Fixture> {
-        match apk::folder() {
-            Some(folder) if std::env::consts::ARCH == apk::ARCH => Some(Fixture { folder }),
+        Fixture::of(test, apk::ARCH)
+    }
+
+    /// The same for images of this architecture.
+    pub fn of(test: &str, arch: &'static str) -> Option<Fixture> {
+        let folder = apk::folder().filter(|folder| folder.join("main").join(arch).is_dir());
+        match folder {
+            Some(folder) if std::env::consts::ARCH == apk::ARCH => Some(Fixture { folder, arch }),
             _ => {
-                super::note_skip(&format!("{test}: needs MKBASE_TEST_APK and {}", apk::ARCH));
+                super::note_skip(&format!("{test}: needs MKBASE_TEST_APK with {arch}, and {}", apk::ARCH));
                 None
             }
         }
+    }
+
+    /// The architecture of its images.
+    pub fn arch(&self) -> &'static str {
+        self.arch
     }
 
     /// The folder that holds the repositories.
@@ -44,7 +56,7 @@ impl Fixture {
     pub fn apk(&self, root: &Path) -> Command {
         let mut command = Command::new(self.bin().join("apk"));
         command.arg("--root").arg(root).arg("--keys-dir").arg(self.folder.join("keys"));
-        command.args(["--arch", ARCH, "--no-cache"]);
+        command.args(["--arch", self.arch, "--no-cache"]);
         command
     }
 
@@ -57,7 +69,7 @@ impl Fixture {
 
     /// The files of its repository.
     pub fn files(&self) -> Vec<PathBuf> {
-        let folder = self.folder.join("main").join(ARCH);
+        let folder = self.folder.join("main").join(self.arch);
         let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("listing {}: {e}", folder.display()));
         entries.map(|entry| entry.expect("a file of the fixture").path()).collect()
     }
@@ -78,9 +90,9 @@ impl Lab {
         for (name, apk) in more {
             let bytes = apk.bytes(name);
             text.push_str(&apk.paragraph(name, bytes.len()));
-            lab.server.put(Lab::path(name), bytes);
+            lab.server.put(lab.path(name), bytes);
         }
-        lab.server.put(apk::index_path("extra"), super::apk_maker::index(&text, DATE));
+        lab.server.put(format!("/extra/{}/APKINDEX.tar.gz", lab.fixture.arch), super::apk_maker::index(&text, DATE));
         lab
     }
 
@@ -90,8 +102,8 @@ impl Lab {
     }
 
     /// Where a package of the test's own is served.
-    pub fn path(name: &str) -> String {
-        format!("/extra/{ARCH}/{name}-1.0-r0.apk")
+    pub fn path(&self, name: &str) -> String {
+        format!("/extra/{}/{name}-1.0-r0.apk", self.fixture.arch)
     }
 
     /// Writes the recipe and its key, and gives the recipe's path. `more` is TOML at the end of it.

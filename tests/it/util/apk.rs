@@ -10,7 +10,7 @@ use tar::EntryType;
 use super::apk_maker::{self, dir, file, gzip, member};
 use super::server::{Body, Server};
 
-/// The architecture of all of it.
+/// The architecture of the fixture's programs, and of what tests put in it.
 pub const ARCH: &str = "x86_64";
 
 /// The folder of the repository; none where `scripts/test` could not make one.
@@ -18,11 +18,13 @@ pub fn folder() -> Option<PathBuf> {
     std::env::var_os("MKBASE_TEST_APK").map(PathBuf::from)
 }
 
-/// Puts a repository of the folder on a server, as `/NAME/ARCH/…`.
+/// Puts a repository of the folder on a server, as `/NAME/ARCH/…`, for every architecture that it has.
 pub fn serve(server: &Server, folder: &Path, name: &str) {
-    for entry in folder.join(name).join(ARCH).read_dir().expect("the repository").flatten() {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        server.put_body(format!("/{name}/{ARCH}/{file}"), Body::File(entry.path()));
+    for arch in folder.join(name).read_dir().expect("the repository").flatten() {
+        for entry in arch.path().read_dir().expect("the repository").flatten() {
+            let [arch, file] = [arch.file_name(), entry.file_name()].map(|name| name.to_string_lossy().into_owned());
+            server.put_body(format!("/{name}/{arch}/{file}"), Body::File(entry.path()));
+        }
     }
 }
 
