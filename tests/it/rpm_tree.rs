@@ -242,9 +242,9 @@ pub fn assert_verified_by_rpm(mini: &Mini) {
 #[test]
 fn a_database_that_only_the_images_rpm_reads() {
     const TEST: &str = "a_database_that_only_the_images_rpm_reads";
-    /// Stands in for an rpm of Berkeley DB: its database has that name, and it locks even what it reads.
+    /// Stands in for an rpm with a database of its own: it has that name, and it locks even what it reads.
     const STAND_IN: &str = "#!/bin/sh\nset -eu\n[ \"$1 $3\" = '--dbpath --exportdb' ]\n: >\"$2/.dbenv.lock\"\n\
-                            mv \"$2/Packages\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
+                            mv \"$2/Packages.db\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
     let mini = match mini() {
         Ok(mini) => mini,
         Err(why) => skip!("{TEST}: {why}"),
@@ -256,7 +256,7 @@ fn a_database_that_only_the_images_rpm_reads() {
     let recipe = mini.recipe(&place, "");
     let tree = stopped(&place, &mini, &recipe, "clean", &[]);
     let rename = |from: &str, to: &str| std::fs::rename(tree.join(from), tree.join(to)).expect("a file of the tree");
-    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages");
+    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages.db");
     rename("usr/bin/rpmdb", "usr/bin/rpmdb.real");
     std::fs::write(tree.join("usr/bin/rpmdb"), STAND_IN).expect("a file");
     std::fs::set_permissions(tree.join("usr/bin/rpmdb"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
