@@ -137,7 +137,7 @@ fn stages(
         interrupt::check()?;
         Ok::<_, anyhow::Error>((options.stop_after == Some(stage)).then(|| Outcome::Stopped(root.path().to_owned())))
     };
-    family.bootstrap(context, plan, &packages, &root).context("installing the packages")?;
+    family.bootstrap(context, plan, &lock, &packages, &root).context("installing the packages")?;
     if let Some(outcome) = stopped(Stage::Bootstrap)? {
         return Ok(outcome);
     }

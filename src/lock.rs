@@ -4,7 +4,7 @@
 //! as a list of updates.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,9 @@ pub struct Lock {
     /// The repositories, in the order of the recipe.
     #[serde(rename = "repository", default)]
     pub repositories: Vec<LockedRepository>,
+    /// The module streams that are enabled in the image (rpm), sorted by name.
+    #[serde(rename = "module", default)]
+    pub modules: Vec<LockedModule>,
     /// The packages, sorted by name and architecture.
     #[serde(rename = "package", default)]
     pub packages: Vec<LockedPackage>,
@@ -77,6 +80,31 @@ pub struct LockedRepository {
     pub date: i64,
     /// SHA-256 of the signed index (`InRelease`, `repomd.xml`, `APKINDEX`).
     pub index: Sha256Hex,
+}
+
+/// The stream of a module that is enabled in the image, and its profiles that are installed: what later installations
+/// and updates go by (dnf.modularity(7)). One that another module needs may have no package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedModule {
+    /// Name of the module.
+    pub name: String,
+    /// Its stream.
+    pub stream: String,
+    /// Profiles, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+}
+
+impl fmt::Display for LockedModule {
+    /// As dnf takes it: `name:stream/profile`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.stream)?;
+        match self.profiles.join(", ") {
+            none if none.is_empty() => Ok(()),
+            profiles => write!(f, "/{profiles}"),
+        }
+    }
 }
 
 /// What a package is for.
@@ -184,9 +212,10 @@ impl Lock {
     /// The lock as text: sorted, one package a line.
     pub fn to_text(&self) -> Result<String> {
         let mut sorted = self.clone();
+        sorted.modules.sort();
         sorted.packages.sort();
         let mut out = String::from("# The exact content of an image, written by mkbase. Commit it; do not edit it.\n");
-        let head = Lock { repositories: Vec::new(), packages: Vec::new(), ..sorted.clone() };
+        let head = Lock { repositories: Vec::new(), modules: Vec::new(), packages: Vec::new(), ..sorted.clone() };
         let head = toml::to_string(&head).context("writing the lock")?;
         out.push_str(&head.lines().filter(|l| !l.ends_with("= []")).fold(String::new(), |mut text, line| {
             text.push_str(line);
@@ -194,6 +223,9 @@ impl Lock {
             text
         }));
         lines(&mut out, "repository", &sorted.repositories)?;
+        if !sorted.modules.is_empty() {
+            lines(&mut out, "module", &sorted.modules)?;
+        }
         lines(&mut out, "package", &sorted.packages)?;
         Ok(out)
     }
@@ -269,6 +301,11 @@ mod tests {
         assert!(listed.same_content(&mirrored("http://a", &[])) && !listed.same_content(&mirrored("http://b", &[])));
         let later = Lock { epoch: lock.epoch + 9, ..lock.clone() };
         assert!(lock.same_content(&later) && !lock.same_content(&Lock { packages: Vec::new(), ..later }));
+        assert!(!text.contains("module"), "{text}");
+        let module = LockedModule { name: "greeter".into(), stream: "1".into(), profiles: vec!["common".into()] };
+        let modular = Lock { modules: vec![module], ..lock.clone() };
+        assert_eq!(Lock::parse(&modular.to_text().expect("written"), "test").expect("it reads back"), modular);
+        assert!(!modular.same_content(&lock));
         assert!(Lock::parse(&text.replace("version = 1\n", "version = 9\n"), "test").is_err());
         let error = Lock::parse("version = 1\nextends = \"debian\"\n", "x.toml").expect_err("it is a recipe");
         assert!(error.to_string().starts_with("reading the lock x.toml: line 2: unknown field `extends`"), "{error}");

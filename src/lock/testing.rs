@@ -23,6 +23,7 @@ pub fn lock() -> Lock {
             date: 1_700_000_000,
             index: "33".repeat(32),
         }],
+        modules: Vec::new(),
         packages: Vec::new(),
     }
 }

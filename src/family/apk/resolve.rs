@@ -92,6 +92,7 @@ pub fn resolve(context: &Context, plan: &Plan, previous: Option<&Previous>) -> R
         recipe: plan.digest.clone(),
         epoch,
         repositories,
+        modules: Vec::new(),
         packages,
     })
 }

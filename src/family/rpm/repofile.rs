@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::dnf::machine;
 use crate::plan::Plan;
 use crate::root::{Kind, Root, kind};
 
@@ -62,8 +61,11 @@ pub fn variables(root: &Root, more: BTreeMap<String, String>) -> Result<BTreeMap
 
 /// The variables whose values a build knows before there is a tree.
 pub fn known_variables(plan: &Plan) -> BTreeMap<String, String> {
-    let known =
-        [("releasever", plan.rpm.releasever.as_str()), ("basearch", plan.arch.rpm), ("arch", machine(plan.arch.rpm))];
+    let known = [
+        ("releasever", plan.rpm.releasever.as_str()),
+        ("basearch", plan.arch.rpm),
+        ("arch", plan.arch.rpm_packages[0]),
+    ];
     known.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 

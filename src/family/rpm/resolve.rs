@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::dnf::{Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
 use super::location;
+use super::modules;
 use super::package::{Identity, Package};
 use super::repomd;
 use super::repository::{self, Local};
@@ -21,7 +22,7 @@ use crate::error::usage;
 use crate::family::dates;
 use crate::fetch::{public_url, relative_to_each};
 use crate::hash::sha256_of;
-use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
+use crate::lock::{self, Lock, LockedModule, LockedPackage, LockedRepository, Previous, Role};
 use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::root::Root;
@@ -35,6 +36,7 @@ const MAX_PACKAGE: u64 = 16 << 30;
 struct Answer {
     packages: Vec<Chosen>,
     unknown: Vec<String>,
+    modules: Vec<LockedModule>,
 }
 
 /// A package of the transaction, as the metadata has it.
@@ -99,6 +101,7 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
         recipe: plan.digest.clone(),
         epoch: dates::epoch(plan, &repositories)?,
         repositories,
+        modules: modules::locked(answer.modules)?,
         packages,
     })
 }
@@ -176,6 +179,10 @@ fn in_house(jobs: usize, plan: &Plan) -> Result<Vec<InHouse<'_>>> {
         }
         let mut package = Package::open(path).map_err(|error| usage(format!("{}: {}", place(), causes(&error))))?;
         let identity = package.identity().with_context(place)?;
+        let arch = identity.arch.as_str();
+        if arch != "noarch" && !plan.arch.rpm_packages.contains(&arch) {
+            return Err(usage(format!("{}: it is for {arch}, and the image is for {}", place(), plan.arch.rpm)));
+        }
         match &keys {
             Some(keys) => verify::verify(&mut package, keys).with_context(place)?,
             None => verify::check_digests(&mut package).with_context(place)?,

@@ -1,10 +1,11 @@
 //! Mini Linux, the small RPM distribution of `tests/fixtures/make-rpm-repo.sh`, served from the loopback interface.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 use mkbase::codec::Codec;
 
@@ -26,29 +27,39 @@ pub struct Mini {
     pub folder: PathBuf,
     /// Serves it.
     pub server: Server,
+    /// Its architecture, as rpm names it.
+    pub arch: &'static str,
 }
 
-/// The distribution, made at first use; or what is missing to make it.
+/// The distribution for the host's architecture, made at first use; or what is missing to make it.
 pub fn mini() -> Result<Mini, String> {
+    mini_for(std::env::consts::ARCH)
+}
+
+/// The same for another architecture.
+pub fn mini_for(arch: &'static str) -> Result<Mini, String> {
     let missing: Vec<&str> = PROGRAMS.into_iter().chain([DNF]).filter(|name| !has_program(name)).collect();
     if !missing.is_empty() {
         return Err(format!("no {}", missing.join(", ")));
     }
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _making = MAKING.lock().unwrap_or_else(|e| e.into_inner());
-    let folder = MADE.get_or_init(made).clone();
+    static MADE: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let folder = {
+        let mut all = MADE.lock().unwrap_or_else(|e| e.into_inner());
+        all.entry(arch).or_insert_with(|| made(arch)).clone()
+    };
     let server = Server::new();
     serve(&server, &folder, "1");
     serve(&server, &folder, "corp");
     serve(&server, &folder, "standin");
-    Ok(Mini { folder, server })
+    Ok(Mini { folder, server, arch })
 }
 
-/// `MKBASE_TEST_MINI` names one that was made before; else one that an earlier run made with the same script serves.
-fn made() -> PathBuf {
-    if let Some(folder) = std::env::var_os("MKBASE_TEST_MINI") {
-        return folder.into();
+/// `MKBASE_TEST_MINI` names one for the host that was made before; else one that an earlier run made with the same
+/// script serves.
+fn made(arch: &str) -> PathBuf {
+    match std::env::var_os("MKBASE_TEST_MINI") {
+        Some(folder) if arch == std::env::consts::ARCH => return folder.into(),
+        _ => {}
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let parts = std::fs::read_dir(source.join(PARTS)).expect("the parts of the script");
@@ -56,15 +67,16 @@ fn made() -> PathBuf {
     files.sort();
     let text: Vec<u8> = files.iter().flat_map(|file| std::fs::read(file).expect("a part of the script")).collect();
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = parent.join(format!("mini-{}", &sha256(&text)[..16]));
+    let folder = parent.join(format!("mini-{arch}-{}", &sha256(&text)[..16]));
     // Two runs at once make it once.
     let lock = File::create(parent.join("mini.lock")).expect("a lock");
     lock.lock().expect("a lock");
     if !folder.exists() {
         let unfinished = tempfile::tempdir_in(parent).expect("a folder");
         let debs = shared_cache().join("mini-debs");
-        let made = Command::new(source.join(SCRIPT)).arg(unfinished.path()).env("DEBS", debs).output();
-        let made = made.expect("bash runs");
+        let mut made = Command::new(source.join(SCRIPT));
+        made.arg(unfinished.path()).env("DEBS", debs).env("ARCH", arch);
+        let made = made.output().expect("bash runs");
         assert!(made.status.success(), "{SCRIPT}: {}", String::from_utf8_lossy(&made.stderr));
         std::fs::rename(unfinished.keep(), &folder).expect("it is put in place");
     }
@@ -87,35 +99,46 @@ fn serve(server: &Server, folder: &Path, name: &str) {
 impl Mini {
     /// The recipe in the test's folder, with keys beside it, and with more text at its end.
     pub fn recipe(&self, place: &Place, more: &str) -> PathBuf {
-        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
-            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
-        }
+        self.write_keys(place);
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mini.toml");
         let text = std::fs::read_to_string(own).expect("the recipe");
         place.write("mini.toml", format!("{text}\n{more}"))
     }
 
-    /// The options that lead to the server.
+    /// The options that lead to the server; they name the architecture where it is not the host's.
     pub fn mirrors(&self) -> Vec<String> {
-        let arch = std::env::consts::ARCH;
         let mirror = |(name, folder): (&str, &str)| {
-            ["--mirror".to_owned(), format!("{name}={}/1/{folder}/{arch}/os", self.server.url())]
+            ["--mirror".to_owned(), format!("{name}={}{}", self.server.url(), self.path(folder))]
         };
-        [("baseos", "BaseOS"), ("updates", "updates")].map(mirror).into_iter().flatten().collect()
+        let mut options: Vec<String> =
+            [("baseos", "BaseOS"), ("updates", "updates")].map(mirror).into_iter().flatten().collect();
+        if self.arch != std::env::consts::ARCH {
+            options.extend(["--arch".to_owned(), self.arch.to_owned()]);
+        }
+        options
+    }
+
+    /// Puts the keys beside the recipe.
+    pub fn write_keys(&self, place: &Place) {
+        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
+            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
+        }
     }
 
     /// The text of a repository with the packages that fail.
     pub fn broken(&self) -> String {
-        let arch = std::env::consts::ARCH;
-        format!(
-            "[[repository]]\nname = \"broken\"\nurl = \"{}/1/broken/{arch}/os\"\nkey = \"RPM-GPG-KEY-mini-1\"\n",
-            self.server.url()
-        )
+        self.repository("broken")
+    }
+
+    /// The text of the repository in this folder: its name is that in lower case.
+    pub fn repository(&self, folder: &str) -> String {
+        let (name, url) = (folder.to_lowercase(), self.server.url() + &self.path(folder));
+        format!("[[repository]]\nname = \"{name}\"\nurl = \"{url}\"\nkey = \"RPM-GPG-KEY-mini-1\"\n")
     }
 
     /// Where a repository is on the server: `BaseOS`, `updates`, `broken`.
-    pub fn path(repository: &str) -> String {
-        format!("/1/{repository}/{}/os", std::env::consts::ARCH)
+    pub fn path(&self, repository: &str) -> String {
+        format!("/1/{repository}/{}/os", self.arch)
     }
 
     /// Puts a file of the distribution's folder on the server in the place of another one.
@@ -125,7 +148,7 @@ impl Mini {
 
     /// A file of metadata as it was made: `primary`, `filelists`, `comps`.
     pub fn metadata(&self, repository: &str, kind: &str) -> String {
-        self.metadata_in(&Mini::path(repository), kind)
+        self.metadata_in(&self.path(repository), kind)
     }
 
     /// The same of the repository in a folder of the distribution.
@@ -143,7 +166,7 @@ impl Mini {
 
     /// Publishes metadata of a repository, unsigned: type, file name and content of each file, made at that time.
     pub fn publish(&self, repository: &str, files: &[(&str, &str, &[u8])], time: i64) {
-        self.publish_in(&Mini::path(repository), files, time);
+        self.publish_in(&self.path(repository), files, time);
     }
 
     fn publish_in(&self, path: &str, files: &[(&str, &str, &[u8])], time: i64) {
