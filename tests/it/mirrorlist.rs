@@ -35,7 +35,7 @@ impl Case {
 
     /// Publishes a version, with or without the updates, and gives its address.
     fn version(&self, name: &str, updates: bool, time: i64) -> String {
-        let folders = [Mini::path("BaseOS"), Mini::path("updates")];
+        let folders = [self.mini.path("BaseOS"), self.mini.path("updates")];
         let folders: Vec<&str> = folders.iter().take(1 + usize::from(updates)).map(String::as_str).collect();
         format!("{}{}", self.mini.server.url(), self.mini.publish_version(name, &folders, time))
     }
