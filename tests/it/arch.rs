@@ -27,7 +27,7 @@ fn runs(arch: &Arch) -> bool {
 }
 
 /// An architecture whose programs do not run here.
-pub fn foreign() -> Option<&'static Arch> {
+fn foreign() -> Option<&'static Arch> {
     // Last those that somebody may be registering meanwhile.
     ["s390x", "ppc64el", "riscv64", "armhf", "arm64"]
         .into_iter()
