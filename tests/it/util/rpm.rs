@@ -226,6 +226,30 @@ impl Mini {
         self.publish(repository, &files, time);
     }
 
+    /// Publishes a repository that has each of its packages for x86_64 for i686 too, as those of EL and Fedora have many.
+    /// No files of these are there.
+    pub fn publish_with_i686(&self, repository: &str, time: i64) {
+        let primary = self.metadata(repository, "primary");
+        let elements = primary.split("<package ").skip(1).map(|rest| rest.split_inclusive("</package>").next());
+        let elements = elements.flatten().filter(|element| element.contains("<arch>x86_64</arch>"));
+        let others = elements.map(|element| {
+            let (before, rest) = element.split_once("pkgid=\"YES\">").expect("its checksum");
+            let (checksum, after) = rest.split_at(64);
+            let other = format!("<package {before}pkgid=\"YES\">{}{after}\n", sha256(checksum.as_bytes()));
+            let other = other.replace(">x86_64<", ">i686<").replace(".x86_64.rpm", ".i686.rpm");
+            other.replace("()(64bit)", "").replace("(64bit)", "").replace("(x86-64)", "(x86-32)")
+        });
+        let (head, tail) = primary.split_at(primary.rfind("</metadata>").expect("its end"));
+        let all = format!("{head}{}{tail}", others.collect::<String>());
+        let (lists, groups) = (self.metadata(repository, "filelists"), self.metadata("BaseOS", "comps"));
+        let files: [(&str, &str, &[u8]); 3] = [
+            ("primary", "primary.xml", all.as_bytes()),
+            ("filelists", "filelists.xml", lists.as_bytes()),
+            ("group", "comps.xml", groups.as_bytes()),
+        ];
+        self.publish(repository, &files, time);
+    }
+
     /// Publishes a repository with only these of its packages.
     pub fn publish_only(&self, repository: &str, names: &[&str], time: i64) {
         let text = self.metadata(repository, "primary");
