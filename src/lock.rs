@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Repository;
 use crate::recipe::FamilyKind;
 
 mod change;
@@ -63,8 +64,15 @@ pub struct Lock {
 pub struct LockedRepository {
     /// Its name in the recipe.
     pub name: String,
-    /// The address of the distribution (not of the build's mirror), without credentials.
+    /// The address of the distribution (not of the build's mirror), without credentials. Of a list of mirrors it is
+    /// that of the one that was read, and empty where the build's mirror was.
     pub url: String,
+    /// The others of that list, in turn, where packages may be had as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
+    /// The address of that list, without credentials.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mirrorlist: String,
     /// Suite, for families that have them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub suite: String,
@@ -151,6 +159,31 @@ pub struct Previous {
     pub allow_rollback: bool,
 }
 
+impl LockedRepository {
+    /// The line of a repository whose index is of that date and has that hash.
+    pub fn new(repository: &Repository, date: i64, index: Sha256Hex) -> LockedRepository {
+        LockedRepository {
+            name: repository.name.clone(),
+            url: repository.url.clone(),
+            mirrors: Vec::new(),
+            mirrorlist: repository.mirrorlist.as_ref().map(|list| list.url.clone()).unwrap_or_default(),
+            suite: repository.suite.clone(),
+            date,
+            index,
+        }
+    }
+
+    /// What the recipe knows it by: the address of its list of mirrors, or its own.
+    pub fn source(&self) -> &str {
+        if self.mirrorlist.is_empty() { &self.url } else { &self.mirrorlist }
+    }
+
+    /// Where the lock has it from, in turn.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.url).chain(&self.mirrors).map(String::as_str).filter(|url| !url.is_empty())
+    }
+}
+
 impl Lock {
     /// Reads a lock. `origin` names the file in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Lock> {
@@ -200,10 +233,16 @@ impl Lock {
         self.packages.iter().filter(|p| p.role != Role::Tool)
     }
 
-    /// Whether two locks are of the same content, whenever their repositories were looked at.
+    /// Whether two locks are of the same content from the same places, whenever their repositories were looked at.
     pub fn same_content(&self, other: &Lock) -> bool {
         let timeless = |lock: &Lock| {
-            let undated = |r: &LockedRepository| LockedRepository { date: 0, index: String::new(), ..r.clone() };
+            // Lists name mirrors in another order each time.
+            let undated = |r: &LockedRepository| LockedRepository {
+                mirrors: Vec::new(),
+                date: 0,
+                index: String::new(),
+                ..r.clone()
+            };
             let mut packages = lock.packages.clone();
             packages.sort();
             let repositories = lock.repositories.iter().map(undated).collect();
@@ -243,6 +282,21 @@ mod tests {
         lock.packages.sort();
         assert_eq!(Lock::parse(&text, "test").expect("it reads back"), lock);
         assert!(text.find("bash") < text.find("zlib"));
+        let mirrored = |url: &str, mirrors: &[&str]| {
+            let line = &lock.repositories[0];
+            let mirrors = mirrors.iter().map(|url| url.to_string()).collect();
+            let line =
+                LockedRepository { url: url.into(), mirrors, mirrorlist: "http://l/?a=b".into(), ..line.clone() };
+            Lock { repositories: vec![line], ..lock.clone() }
+        };
+        let listed = mirrored("http://a", &["http://b", "http://c"]);
+        let text = listed.to_text().expect("a lock can be written");
+        assert!(text.contains(r#"mirrors = ["http://b", "http://c"]"#), "{text}");
+        assert_eq!(Lock::parse(&text, "test").expect("it reads back"), listed);
+        let line = &listed.repositories[0];
+        assert_eq!((line.source(), line.addresses().count()), ("http://l/?a=b", 3));
+        assert_eq!(mirrored("", &[]).repositories[0].addresses().count(), 0);
+        assert!(listed.same_content(&mirrored("http://a", &[])) && !listed.same_content(&mirrored("http://b", &[])));
         let later = Lock { epoch: lock.epoch + 9, ..lock.clone() };
         assert!(lock.same_content(&later) && !lock.same_content(&Lock { packages: Vec::new(), ..later }));
         assert!(!text.contains("module"), "{text}");

@@ -21,6 +21,7 @@ mod engines;
 mod host;
 mod kill;
 mod lock;
+mod mirrorlist;
 mod oracle;
 mod reproducible;
 mod rpm;

@@ -42,7 +42,7 @@ fn a_list_of_metadata_that_is_not_the_signed_one() {
     let place = Place::new().with_own_cache();
     let mini = mini_or_skip!("a_list_of_metadata_that_is_not_the_signed_one");
     let recipe = mini.recipe(&place, "");
-    let (ours, broken) = (Mini::path("updates"), Mini::path("broken"));
+    let (ours, broken) = (mini.path("updates"), mini.path("broken"));
     let (list, signature) = (format!("{ours}/repodata/repomd.xml"), format!("{ours}/repodata/repomd.xml.asc"));
     let check = |what: &str, more: &[&str], texts: &[&str]| {
         eprintln!("{what}");
@@ -127,7 +127,7 @@ fn metadata_that_leads_nowhere_or_elsewhere() {
     let sum = |text: &str| primary.replace(&checksum("mini-clash"), text);
     let ask = ["--include", "mini-clash"];
     let place_of = "repository 'broken': the package \"mini-clash\"";
-    let path = Mini::path("broken");
+    let path = mini.path("broken");
     for (text, texts) in [
         (
             with(location, "<location href=\"../../../mini-clash.rpm\"/>"),
@@ -233,7 +233,7 @@ fn metadata_that_is_damaged_or_a_bomb() {
 
     // A list that says it has more than a disk.
     publish(b"small", "primary.xml");
-    let list = format!("{}/repodata/repomd.xml", Mini::path("broken"));
+    let list = format!("{}/repodata/repomd.xml", mini.path("broken"));
     mini.server.change(&list, |bytes| {
         let text = String::from_utf8_lossy(bytes).replace("<size>5</size>", "<size>1000000000000</size>");
         *bytes = text.into_bytes();

@@ -38,7 +38,7 @@ echo '= check afterwards'; dnf check
 
 /// A recipe of an image with dnf and a stream of a module, whose repositories are in the image.
 fn recipe(place: &Place, mini: &Mini) -> std::path::PathBuf {
-    let of = |(name, folder): (&str, &str)| format!("{name} = \"file://{MOUNTED}{}\"", Mini::path(folder));
+    let of = |(name, folder): (&str, &str)| format!("{name} = \"file://{MOUNTED}{}\"", mini.path(folder));
     let image = [("baseos", "BaseOS"), ("updates", "updates"), ("appstream", "AppStream")].map(of).join(", ");
     let more = format!(
         "{}\n[mirror]\nimage = {{ {image} }}\n\n[rpm]\nmodule_platform_id = \"platform:mn1\"\n",
@@ -50,8 +50,8 @@ fn recipe(place: &Place, mini: &Mini) -> std::path::PathBuf {
 const INCLUDE: [&str; 2] = ["--include", "dnf,@greeter:2/common"];
 
 /// The script with the address of the packages that fail.
-fn script() -> String {
-    format!("exec 2>&1\necho\nBROKEN={MOUNTED}{}\n{SCRIPT}", Mini::path("broken"))
+fn script(mini: &Mini) -> String {
+    format!("exec 2>&1\necho\nBROKEN={MOUNTED}{}\n{SCRIPT}", mini.path("broken"))
 }
 
 /// What the script said must be so.
@@ -109,7 +109,7 @@ fn dnf_works_in_the_tree() {
     }
     let place = Place::new();
     let tree = stopped(&place, &mini, &recipe(&place, &mini), "clean", &INCLUDE);
-    judge(&inside(&tree, &mini.folder, &script()), &[]);
+    judge(&inside(&tree, &mini.folder, &script(&mini)), &[]);
 }
 
 /// Runs a script in a tree that has the repositories mounted, without a network.
@@ -140,7 +140,7 @@ fn dnf_works_in_a_container() {
     let image = Image::named("dnf");
     run(&["import", place.out("image").join("rootfs.tar").to_str().expect("text"), &image.0]);
     let volume = format!("{}:{MOUNTED}:ro", mini.folder.display());
-    let script = script();
+    let script = script(&mini);
     let said = run(&["run", "--rm", "--network", "none", "--volume", &volume, &image.0, "sh", "-euc", &script]);
     judge(&said, &crate::rpm_tree::MOUNTED.map(|path| path));
     place.assert_nothing_left(&["image"]);

@@ -153,7 +153,7 @@ fn an_update_changes_one_package_and_the_old_lock_gives_the_old_bytes() {
     let ended = case.run("build", &["--offline"]).fails(1, &["mini-hello 1.0-1.mn1", "mkbase fetch"]);
     assert!(!ended.stderr.contains("coreutils"), "only what is missing:\n{}", ended.stderr);
     // An archive that drops old packages.
-    case.mini.server.remove(&format!("{}/{}", Mini::path("BaseOS"), gone.path));
+    case.mini.server.remove(&format!("{}/{}", case.mini.path("BaseOS"), gone.path));
     case.run("fetch", &[]).fails(1, &["mini-hello 1.0-1.mn1", "not found"]);
     case.place.assert_nothing_left(&["image"]);
 }
@@ -252,7 +252,7 @@ fn keys(case: &Case) -> String {
 fn in_house_packages_are_signed_or_trusted() {
     let case = case_or_skip!("in_house_packages_are_signed_or_trusted", "", "", "");
     let read = |path: &str| std::fs::read(case.mini.folder.join(path.trim_start_matches('/'))).expect("a package");
-    let failing = |name: &str| read(&format!("{}/Packages/{name}-1.0-1.mn1.noarch.rpm", Mini::path("broken")));
+    let failing = |name: &str| read(&format!("{}/Packages/{name}-1.0-1.mn1.noarch.rpm", case.mini.path("broken")));
     let agent = read("corp/noarch/Packages/corp-agent-2.0-1.mn1.noarch.rpm");
     case.place.write("copy.rpm", &agent);
     let key = "files = [\"agent.rpm\"]\nkey = \"RPM-GPG-KEY-corp\"";

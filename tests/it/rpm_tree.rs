@@ -55,7 +55,7 @@ pub const MOUNTED: [&str; 4] = ["/dev", "/etc/hosts", "/proc", "/sys"];
 
 /// A package set that has everything awkward in it: scriptlets of every kind, Lua, capabilities, set-id programs,
 /// hard links, accounts made by a scriptlet, host keys, weak dependencies that are left out.
-const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
+pub const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
 
 fn rpm_of_host(arguments: &[String]) -> Output {
     Command::new("rpm").args(arguments).output().expect("rpm runs")
@@ -170,16 +170,22 @@ fn the_tree_is_that_of_the_real_dnf() {
     if !is_root() {
         skip!("{TEST}: dnf makes a system as root only");
     }
+    assert_tree_of_dnf(&mini);
+}
+
+/// Has the real dnf install the packages, for the architecture of the distribution, and mkbase up to the installed tree.
+#[track_caller]
+pub fn assert_tree_of_dnf(mini: &Mini) {
     let place = Place::new();
     let recipe = mini.recipe(&place, "");
     let include = ["--include", &PACKAGES.join(",")];
     let start = now();
-    let (lock, packages) = locked(&place, &recipe, &mini, &include);
+    let (lock, packages) = locked(&place, &recipe, mini, &include);
     let lock = lock.to_str().expect("text").to_owned();
-    let ours = stopped(&place, &mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
+    let ours = stopped(&place, mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
     let text = std::fs::read_to_string(&lock).expect("the lock");
     let epoch = mkbase::lock::Lock::parse(&text, "tree.lock").expect("a lock").epoch;
-    let theirs = dnf::install(&place, &mini, &["BaseOS", "updates"], &packages, epoch);
+    let theirs = dnf::install(&place, mini, &["BaseOS", "updates"], &packages, epoch);
     let trees = [comparable(&theirs, start), comparable(&ours, start)];
     assert_equal(&trees[0], &trees[1]);
     let caps = |tree: &Tree| tree["usr/bin/mini-capable"].xattrs.keys().cloned().collect::<Vec<_>>();
@@ -211,9 +217,15 @@ fn rpm_finds_every_file_as_its_package_has_it() {
     if !is_root() {
         skip!("{TEST}: rpm changes its root as root only");
     }
+    assert_verified_by_rpm(&mini);
+}
+
+/// Builds up to the clean tree, in which neither rpm nor the checks find a fault until there is one.
+#[track_caller]
+pub fn assert_verified_by_rpm(mini: &Mini) {
     let place = Place::new();
     let recipe = mini.recipe(&place, "");
-    let tree = stopped(&place, &mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
+    let tree = stopped(&place, mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
     let path = tree.to_str().expect("text");
     place.mkbase(["check", path]).run().success();
     let output = rpm_of_host(&verify(&tree));
@@ -230,9 +242,9 @@ fn rpm_finds_every_file_as_its_package_has_it() {
 #[test]
 fn a_database_that_only_the_images_rpm_reads() {
     const TEST: &str = "a_database_that_only_the_images_rpm_reads";
-    /// Stands in for an rpm of Berkeley DB: its database has that name, and it locks even what it reads.
+    /// Stands in for an rpm with a database of its own: it has that name, and it locks even what it reads.
     const STAND_IN: &str = "#!/bin/sh\nset -eu\n[ \"$1 $3\" = '--dbpath --exportdb' ]\n: >\"$2/.dbenv.lock\"\n\
-                            mv \"$2/Packages\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
+                            mv \"$2/Packages.db\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
     let mini = match mini() {
         Ok(mini) => mini,
         Err(why) => skip!("{TEST}: {why}"),
@@ -244,7 +256,7 @@ fn a_database_that_only_the_images_rpm_reads() {
     let recipe = mini.recipe(&place, "");
     let tree = stopped(&place, &mini, &recipe, "clean", &[]);
     let rename = |from: &str, to: &str| std::fs::rename(tree.join(from), tree.join(to)).expect("a file of the tree");
-    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages");
+    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages.db");
     rename("usr/bin/rpmdb", "usr/bin/rpmdb.real");
     std::fs::write(tree.join("usr/bin/rpmdb"), STAND_IN).expect("a file");
     std::fs::set_permissions(tree.join("usr/bin/rpmdb"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
@@ -290,7 +302,7 @@ fn dnf_installs_from_the_repositories_that_the_image_has() {
     let conf = place.write("dnf.conf", "[main]\ngpgcheck=1\nbest=1\nskip_if_unavailable=0\nplugins=0\n");
     let repositories = format!("--setopt=reposdir={}", tree.join("etc/yum.repos.d").display());
     let dnf = |words: &[&str]| {
-        text(dnf::dnf(&place, &tree, &conf, 0).arg(&repositories).args(words).output().expect("dnf runs"))
+        text(dnf::dnf(&place, &tree, &conf, mini.arch, 0).arg(&repositories).args(words).output().expect("dnf runs"))
     };
     let listed = dnf(&["repolist", "--all"]);
     let ids: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();

@@ -131,7 +131,7 @@ impl<'a> Job<'a> {
             root: TARGET,
             work: WORK,
             releasever: plan.rpm.releasever.as_str(),
-            arch: machine(plan.arch.rpm),
+            arch: plan.arch.rpm_packages[0],
             foreign,
             module_platform_id: plan.rpm.module_platform_id.as_str(),
             weak: plan.packages.recommends,
@@ -236,15 +236,6 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
     serde_json::from_slice(&text).context("reading the answer of dnf")
 }
 
-/// The architecture that the newest packages of a base architecture are built for, which dnf takes the others from.
-fn machine(base: &str) -> &str {
-    match base {
-        "i386" => "i686",
-        "armhfp" => "armv7hl",
-        other => other,
-    }
-}
-
 /// dnf writes a list of problems one below the other.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
@@ -308,13 +299,25 @@ fn interpreter(tools: &Tools) -> Result<String> {
 /// The settings of rpm for an image.
 fn macros(plan: &Plan) -> String {
     let locale = plan.system.locale.as_str();
-    let own = [("_dbpath", plan.rpm.dbpath.as_str()), ("_install_langs", locale)];
+    // rpm notes it in the database (Installcolor). By itself it takes that of the machine it runs on.
+    let color = if plan.arch.elf.bits == 64 { "3" } else { "0" };
+    let own = [("_dbpath", plan.rpm.dbpath.as_str()), ("_install_langs", locale), ("_transaction_color", color)];
     MACROS.iter().chain(&own).map(|(name, value)| format!("%{name} {value}\n")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{arch, plan};
+
+    #[test]
+    fn settings_follow_the_architecture_of_the_image() {
+        for (name, expected) in [("amd64", "3"), ("arm64", "3"), ("armhf", "0"), ("i386", "0")] {
+            let plan = Plan { arch: arch::from_name(name).expect("known"), ..plan::testing::plan() };
+            let line = format!("%_transaction_color {expected}\n");
+            assert!(macros(&plan).contains(&line), "{name}");
+        }
+    }
 
     #[test]
     fn errors_of_dnf_become_one_line() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{database, sqlite, sshd};
+use super::{berkeley, database, sqlite, sshd};
 use crate::clean::{Cleaner, Step};
 use crate::root::Kind;
 
@@ -37,7 +37,8 @@ pub static STEPS: &[Step] = &[
     },
     Step {
         name: "dnf/database",
-        sentence: "Locks and logs of the RPM database; the database itself stays, and is checked.",
+        sentence: "Locks and logs of the RPM database, and what only the process that wrote it knows; the database \
+                   itself stays, and is checked.",
         run: settle_database,
     },
     Step {
@@ -73,6 +74,7 @@ fn settle_database(cleaner: &mut Cleaner<'_>) -> Result<()> {
         }
     }
     let folder = path.parent().unwrap_or(Path::new(""));
+    berkeley::settle(cleaner, folder)?;
     // Those with two underscores are the memory that users of Berkeley DB share.
     let is_lock = |name: &str| name.starts_with("__db.") || [".rpm.lock", ".dbenv.lock"].contains(&name);
     cleaner.named(folder, is_lock)?.into_iter().try_for_each(|path| cleaner.remove_unowned(path))

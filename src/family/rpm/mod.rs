@@ -13,6 +13,8 @@ use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::root::Root;
 
+mod bdb;
+mod berkeley;
 mod checks;
 mod configure;
 pub mod database;
@@ -22,6 +24,8 @@ mod header;
 mod install;
 mod leftovers;
 mod locale;
+mod location;
+mod mirrorlist;
 mod modules;
 mod package;
 mod rebuild;

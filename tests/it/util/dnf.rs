@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use super::mkbase::Place;
 use super::rpm::Mini;
 
-/// The real dnf, for a system in a folder, with the kernel's file systems mounted there as for a container and nothing
+/// The real dnf, for a system of an architecture in a folder, with the kernel's file systems mounted there as for a container and nothing
 /// of the host's caches and settings. Only root can.
-pub fn dnf(place: &Place, root: &Path, conf: &Path, epoch: i64) -> Command {
+pub fn dnf(place: &Place, root: &Path, conf: &Path, arch: &str, epoch: i64) -> Command {
     let home = place.path().join("home");
     std::fs::create_dir_all(&home).expect("a folder");
     std::fs::write(home.join(".rpmmacros"), "%_dbpath /usr/lib/sysimage/rpm\n%_install_langs C.UTF-8\n")
@@ -19,6 +19,9 @@ pub fn dnf(place: &Place, root: &Path, conf: &Path, epoch: i64) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--uts", "--ipc", "sh", "-euc", script, "sh"]).arg(root);
     command.arg("--config").arg(conf).arg(format!("--setopt=persistdir={}", place.path().join("dnf-state").display()));
+    if arch != std::env::consts::ARCH {
+        command.args(["--forcearch", arch]);
+    }
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home).env("LANG", "C.UTF-8");
     command.env("TZ", "UTC").env("SOURCE_DATE_EPOCH", epoch.to_string());
     command
@@ -34,12 +37,13 @@ pub fn install<S: AsRef<str>>(place: &Place, mini: &Mini, repositories: &[&str],
     );
     let folder = mini.folder.display();
     for name in repositories {
-        let path = Mini::path(name);
+        let path = mini.path(name);
         let key = "RPM-GPG-KEY-mini-1";
         conf.push_str(&format!("[{name}]\nname={name}\nbaseurl=file://{folder}{path}\ngpgkey=file://{folder}/{key}\n"));
     }
     let conf = place.write("dnf.conf", conf);
-    let output = dnf(place, &root, &conf, epoch).arg("install").args(asked.iter().map(AsRef::as_ref)).output();
+    let output =
+        dnf(place, &root, &conf, mini.arch, epoch).arg("install").args(asked.iter().map(AsRef::as_ref)).output();
     text(output.expect("unshare runs"));
     root
 }
