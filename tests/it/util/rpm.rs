@@ -146,7 +146,7 @@ impl Mini {
         self.server.put(path, std::fs::read(self.folder.join(with.trim_start_matches('/'))).expect("a file"));
     }
 
-    /// A file of metadata as it was made: `primary`, `filelists`, `comps`.
+    /// A file of metadata as it was made: `primary`, `filelists`, `comps`, `modules`.
     pub fn metadata(&self, repository: &str, kind: &str) -> String {
         self.metadata_in(&self.path(repository), kind)
     }
@@ -155,7 +155,7 @@ impl Mini {
     fn metadata_in(&self, folder: &str, kind: &str) -> String {
         let files = std::fs::read_dir(self.folder.join(folder.trim_start_matches('/')).join("repodata"));
         let files = files.expect("metadata").map(|entry| entry.expect("a file").path());
-        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("{kind}.xml")));
+        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("-{kind}.")));
         let path = found.next().unwrap_or_else(|| panic!("{folder} has no {kind}"));
         let packed = std::fs::read(path).expect("metadata");
         let codec = Codec::ALL.into_iter().find(|codec| packed.starts_with(codec.magic())).expect("a compression");
