@@ -26,6 +26,7 @@ mod reproducible;
 mod rpm;
 mod rpm_bad;
 mod rpm_lock;
+mod rpm_old;
 mod rpm_tree;
 mod sources;
 mod ssh;
