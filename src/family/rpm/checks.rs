@@ -47,7 +47,7 @@ fn database_is_sound(subject: &Subject<'_>) -> Result<Vec<String>> {
 
 fn repositories(subject: &Subject<'_>) -> Result<Vec<String>> {
     let files = repofile::read_all(subject.root)?;
-    let variables = repofile::variables(subject.root, &[])?;
+    let variables = repofile::variables(subject.root, BTreeMap::new())?;
     let mut faults = Vec::new();
     let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
     let mut enabled = 0;

@@ -110,9 +110,7 @@ fn serve(server: &Server, folder: &Path, name: &str) {
 impl Mini {
     /// The recipe in the test's folder, with keys beside it, and with more text at its end.
     pub fn recipe(&self, place: &Place, more: &str) -> PathBuf {
-        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
-            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
-        }
+        self.write_keys(place);
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mini.toml");
         let text = std::fs::read_to_string(own).expect("the recipe");
         place.write("mini.toml", format!("{text}\n{more}"))
@@ -131,13 +129,22 @@ impl Mini {
         options
     }
 
+    /// Puts the keys beside the recipe.
+    pub fn write_keys(&self, place: &Place) {
+        for key in ["RPM-GPG-KEY-mini-1", "RPM-GPG-KEY-corp"] {
+            place.write(key, std::fs::read(self.folder.join(key)).expect("a key"));
+        }
+    }
+
     /// The text of a repository with the packages that fail.
     pub fn broken(&self) -> String {
-        format!(
-            "[[repository]]\nname = \"broken\"\nurl = \"{}{}\"\nkey = \"RPM-GPG-KEY-mini-1\"\n",
-            self.server.url(),
-            self.path("broken")
-        )
+        self.repository("broken")
+    }
+
+    /// The text of the repository in this folder: its name is that in lower case.
+    pub fn repository(&self, folder: &str) -> String {
+        let (name, url) = (folder.to_lowercase(), self.server.url() + &self.path(folder));
+        format!("[[repository]]\nname = \"{name}\"\nurl = \"{url}\"\nkey = \"RPM-GPG-KEY-mini-1\"\n")
     }
 
     /// Where a repository is on the server: `BaseOS`, `updates`, `broken`.
@@ -152,10 +159,15 @@ impl Mini {
 
     /// A file of metadata as it was made: `primary`, `filelists`, `comps`.
     pub fn metadata(&self, repository: &str, kind: &str) -> String {
-        let folder = self.folder.join(self.path(repository).trim_start_matches('/')).join("repodata");
-        let files = std::fs::read_dir(folder).expect("metadata").map(|entry| entry.expect("a file").path());
+        self.metadata_in(&self.path(repository), kind)
+    }
+
+    /// The same of the repository in a folder of the distribution.
+    fn metadata_in(&self, folder: &str, kind: &str) -> String {
+        let files = std::fs::read_dir(self.folder.join(folder.trim_start_matches('/')).join("repodata"));
+        let files = files.expect("metadata").map(|entry| entry.expect("a file").path());
         let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("{kind}.xml")));
-        let path = found.next().unwrap_or_else(|| panic!("{repository} has no {kind}"));
+        let path = found.next().unwrap_or_else(|| panic!("{folder} has no {kind}"));
         let packed = std::fs::read(path).expect("metadata");
         let codec = Codec::ALL.into_iter().find(|codec| packed.starts_with(codec.magic())).expect("a compression");
         let mut text = String::new();
@@ -165,7 +177,10 @@ impl Mini {
 
     /// Publishes metadata of a repository, unsigned: type, file name and content of each file, made at that time.
     pub fn publish(&self, repository: &str, files: &[(&str, &str, &[u8])], time: i64) {
-        let path = self.path(repository);
+        self.publish_in(&self.path(repository), files, time);
+    }
+
+    fn publish_in(&self, path: &str, files: &[(&str, &str, &[u8])], time: i64) {
         let mut list = "<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n".to_owned();
         for (kind, name, bytes) in files {
             list += &format!(
@@ -181,6 +196,38 @@ impl Mini {
         if self.server.paths().contains(&signature) {
             self.server.remove(&signature);
         }
+    }
+
+    /// Publishes a version of a distribution that is one repository with the packages of these folders, unsigned, and
+    /// gives its path. As at Amazon each version has a folder, and the packages lie once beside them all, by their hash.
+    pub fn publish_version(&self, version: &str, folders: &[&str], time: i64) -> String {
+        let path = format!("/vendor/core/guids/{version}/{}", std::env::consts::ARCH);
+        let documents = ["primary", "filelists"].map(|kind| {
+            let texts: Vec<(&str, String)> =
+                folders.iter().map(|folder| (*folder, self.metadata_in(folder, kind))).collect();
+            let (head, _) = texts[0].1.split_once("<package ").expect("a package");
+            let end = texts[0].1.trim_end().rsplit('\n').next().expect("a last line");
+            let elements = texts.iter().flat_map(|(folder, text)| {
+                let elements = text.split("<package ").skip(1).map(|e| e.split("</package>").next().expect("its end"));
+                elements.map(|element| format!("<package {}</package>\n", self.beside(folder, element)))
+            });
+            format!("{head}{}{end}", elements.collect::<String>())
+        });
+        let [primary, lists] = &documents;
+        let files = [("primary", "primary.xml", primary.as_bytes()), ("filelists", "filelists.xml", lists.as_bytes())];
+        self.publish_in(&path, &files, time);
+        path
+    }
+
+    /// Puts the file of a package beside the versions, and its new place into its element of the metadata.
+    fn beside(&self, folder: &str, element: &str) -> String {
+        let between = |start: &str| element.split(start).nth(1).and_then(|rest| rest.split(['"', '<']).next());
+        let Some(href) = between("<location href=\"") else { return element.to_owned() };
+        let hash = between("pkgid=\"YES\">").expect("its hash");
+        let blob = format!("blobstore/{hash}/{}", href.rsplit('/').next().unwrap_or(href));
+        let file = self.folder.join(folder.trim_start_matches('/')).join(href);
+        self.server.put_body(format!("/vendor/{blob}"), Body::File(file));
+        element.replace(&format!("\"{href}\""), &format!("\"../../../../{blob}\""))
     }
 
     /// Publishes a repository with this in the place of its `primary.xml`.
