@@ -29,6 +29,7 @@ mod rpm_bad;
 mod rpm_dnf;
 mod rpm_lock;
 mod rpm_modules;
+mod rpm_old;
 mod rpm_tree;
 mod sources;
 mod ssh;

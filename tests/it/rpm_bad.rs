@@ -130,13 +130,14 @@ fn metadata_that_leads_nowhere_or_elsewhere() {
     let path = mini.path("broken");
     for (text, texts) in [
         (
-            with(location, "<location href=\"../../../mini-clash.rpm\"/>"),
-            &[place_of, "not a path below the repository"],
+            with(location, "<location href=\"../../../../../mini-clash.rpm\"/>"),
+            &[place_of, "leads above the root of the server"],
         ),
-        (with(location, "<location href=\"/etc/passwd\"/>"), &[place_of, "not a path below the repository"]),
+        (with(location, "<location href=\"%2e%2e/mini-clash.rpm\"/>"), &[place_of, "not a path from the repository"]),
+        (with(location, "<location href=\"/etc/passwd\"/>"), &[place_of, "not a path from the repository"]),
         (
             with(location, "<location href=\"http://example.org/x.rpm\"/>"),
-            &[place_of, "not a path below the repository"],
+            &[place_of, "not a path from the repository"],
         ),
         (
             with(location, &location.replace("href", "xml:base=\"http://example.org/\" href")),

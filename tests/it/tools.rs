@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::skip;
 use crate::util::key::Key;
 use crate::util::mkbase::{Place, shared_cache, test_user};
-use crate::util::rpm::{Mini, mini};
+use crate::util::rpm::{Mini, mini, mini_with_old_rpm};
 use crate::util::{has_program, is_root, now, sha256};
 
 /// The hash of the image of a build.
@@ -173,16 +173,19 @@ fn repositories(recipe: &str, release: &str) -> Vec<(&'static str, &'static str)
 /// builds through the recipe all the same.
 #[test]
 fn the_built_in_recipes_build_from_repositories_laid_out_as_theirs() {
-    let mini = match mini() {
-        Ok(mini) => mini,
+    let (mini, old) = match mini().and_then(|mini| Ok((mini, mini_with_old_rpm()?))) {
+        Ok(both) => both,
         Err(why) => skip!("the_built_in_recipes_build_from_repositories_laid_out_as_theirs: {why}"),
     };
     let place = Place::new();
-    mini.recipe(&place, "");
+    // As the real ones have it: packages for i686 too, which none of the recipes asks for.
+    for distribution in [&mini, &old] {
+        distribution.publish_with_i686("BaseOS", now());
+    }
     // Amazon's metadata is signed, and must be.
     let signer = Key::new("signer");
     place.write("signer.asc", signer.public());
-    let keys = ["RPM-GPG-KEY-mini-1", "signer.asc"].map(|name| format!("{:?}", place.path().join(name))).join(", ");
+    let signer_key = place.path().join("signer.asc");
     let cases = [
         ("rocky", &["8", "9", "10"][..]),
         ("almalinux", &["8", "9", "10"]),
@@ -199,6 +202,12 @@ fn the_built_in_recipes_build_from_repositories_laid_out_as_theirs() {
             let shown = format!("{recipe}:{release}");
             let text = place.mkbase(["recipes", recipe]).run().success().stdout().to_string();
             let mut more: Vec<String> = ["--arch", "x86_64"].map(String::from).into();
+            // With an rpm of the kind that the release has.
+            let mini = if matches!(*release, "7" | "8") { &old } else { &mini };
+            let keys = [&mini.folder.join("RPM-GPG-KEY-mini-1"), &signer_key].map(|key| format!("{key:?}")).join(", ");
+            if *release == "7" {
+                more.extend(["--include", "mini-old-rpm"].map(String::from));
+            }
             for (name, stand_in) in repositories(recipe, release) {
                 assert!(text.contains(&format!("= \"{name}\"")), "{recipe} has the repository {name}");
                 let folder = match stand_in {
@@ -220,6 +229,7 @@ fn the_built_in_recipes_build_from_repositories_laid_out_as_theirs() {
             let os_release = place.out("image").join("manifest.json");
             let manifest = std::fs::read_to_string(os_release).expect("the manifest");
             assert!(manifest.contains("-release\""), "{shown}: {manifest}");
+            assert!(!manifest.contains("\"i686\""), "{shown}: {manifest}");
         }
     }
     place.assert_nothing_left(&["image"]);

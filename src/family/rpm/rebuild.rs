@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::header::MAGIC;
 use super::{bdb, berkeley, database};
@@ -14,6 +14,8 @@ use crate::context::Context;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
 
+/// What makes databases.
+const PROGRAM: &str = "usr/bin/rpmdb";
 /// Where the headers are shown to the image's rpm.
 const STREAM: &str = "/run/mkbase/headers";
 /// The option by which it takes them.
@@ -25,6 +27,9 @@ pub fn rebuild(context: &Context, root: &Root, path: &Path) -> Result<()> {
     let before = database::identities(root)?;
     let blobs = database::blobs(root, path).with_context(doing)?;
     let run = |sandbox: Sandbox<'_>| sandbox.time_limit(context.time_limit).run().with_context(doing);
+    if !root.exists(PROGRAM) {
+        bail!("the image has no rpmdb to make its database with; include the package rpm in it");
+    }
     let help = run(Sandbox::new(root, "rpmdb").arg("--help"))?;
     root.remove_file(path)?;
     if String::from_utf8_lossy(&help).contains(IMPORT) {

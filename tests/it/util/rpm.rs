@@ -20,6 +20,8 @@ const SCRIPT: &str = "tests/fixtures/make-rpm-repo.sh";
 const PARTS: &str = "tests/fixtures/rpm";
 /// What building with it takes.
 const DNF: &str = "dnf";
+/// The release of Debian whose programs it has as a rule.
+const DEBIAN: &str = "bookworm";
 
 /// The distribution and its server.
 pub struct Mini {
@@ -38,14 +40,23 @@ pub fn mini() -> Result<Mini, String> {
 
 /// The same for another architecture.
 pub fn mini_for(arch: &'static str) -> Result<Mini, String> {
+    mini_of(DEBIAN, arch)
+}
+
+/// The same with the programs of Debian 11, whose rpm has databases of Berkeley DB in `/var/lib/rpm`.
+pub fn mini_with_old_rpm() -> Result<Mini, String> {
+    mini_of("bullseye", std::env::consts::ARCH)
+}
+
+fn mini_of(debian: &'static str, arch: &'static str) -> Result<Mini, String> {
     let missing: Vec<&str> = PROGRAMS.into_iter().chain([DNF]).filter(|name| !has_program(name)).collect();
     if !missing.is_empty() {
         return Err(format!("no {}", missing.join(", ")));
     }
-    static MADE: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    static MADE: Mutex<BTreeMap<(&str, &str), PathBuf>> = Mutex::new(BTreeMap::new());
     let folder = {
         let mut all = MADE.lock().unwrap_or_else(|e| e.into_inner());
-        all.entry(arch).or_insert_with(|| made(arch)).clone()
+        all.entry((debian, arch)).or_insert_with(|| made(debian, arch)).clone()
     };
     let server = Server::new();
     serve(&server, &folder, "1");
@@ -56,9 +67,9 @@ pub fn mini_for(arch: &'static str) -> Result<Mini, String> {
 
 /// `MKBASE_TEST_MINI` names one for the host that was made before; else one that an earlier run made with the same
 /// script serves.
-fn made(arch: &str) -> PathBuf {
+fn made(debian: &str, arch: &str) -> PathBuf {
     match std::env::var_os("MKBASE_TEST_MINI") {
-        Some(folder) if arch == std::env::consts::ARCH => return folder.into(),
+        Some(folder) if (debian, arch) == (DEBIAN, std::env::consts::ARCH) => return folder.into(),
         _ => {}
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -67,7 +78,7 @@ fn made(arch: &str) -> PathBuf {
     files.sort();
     let text: Vec<u8> = files.iter().flat_map(|file| std::fs::read(file).expect("a part of the script")).collect();
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = parent.join(format!("mini-{arch}-{}", &sha256(&text)[..16]));
+    let folder = parent.join(format!("mini-{debian}-{arch}-{}", &sha256(&text)[..16]));
     // Two runs at once make it once.
     let lock = File::create(parent.join("mini.lock")).expect("a lock");
     lock.lock().expect("a lock");
@@ -75,7 +86,7 @@ fn made(arch: &str) -> PathBuf {
         let unfinished = tempfile::tempdir_in(parent).expect("a folder");
         let debs = shared_cache().join("mini-debs");
         let mut made = Command::new(source.join(SCRIPT));
-        made.arg(unfinished.path()).env("DEBS", debs).env("ARCH", arch);
+        made.arg(unfinished.path()).env("DEBS", debs).env("RELEASE", debian).env("ARCH", arch);
         let made = made.output().expect("bash runs");
         assert!(made.status.success(), "{SCRIPT}: {}", String::from_utf8_lossy(&made.stderr));
         std::fs::rename(unfinished.keep(), &folder).expect("it is put in place");
@@ -223,6 +234,30 @@ impl Mini {
     pub fn publish_primary(&self, repository: &str, primary: &str, time: i64) {
         let lists = self.metadata(repository, "filelists");
         let files = [("primary", "primary.xml", primary.as_bytes()), ("filelists", "filelists.xml", lists.as_bytes())];
+        self.publish(repository, &files, time);
+    }
+
+    /// Publishes a repository that has each of its packages for x86_64 for i686 too, as those of EL and Fedora have many.
+    /// No files of these are there.
+    pub fn publish_with_i686(&self, repository: &str, time: i64) {
+        let primary = self.metadata(repository, "primary");
+        let elements = primary.split("<package ").skip(1).map(|rest| rest.split_inclusive("</package>").next());
+        let elements = elements.flatten().filter(|element| element.contains("<arch>x86_64</arch>"));
+        let others = elements.map(|element| {
+            let (before, rest) = element.split_once("pkgid=\"YES\">").expect("its checksum");
+            let (checksum, after) = rest.split_at(64);
+            let other = format!("<package {before}pkgid=\"YES\">{}{after}\n", sha256(checksum.as_bytes()));
+            let other = other.replace(">x86_64<", ">i686<").replace(".x86_64.rpm", ".i686.rpm");
+            other.replace("()(64bit)", "").replace("(64bit)", "").replace("(x86-64)", "(x86-32)")
+        });
+        let (head, tail) = primary.split_at(primary.rfind("</metadata>").expect("its end"));
+        let all = format!("{head}{}{tail}", others.collect::<String>());
+        let (lists, groups) = (self.metadata(repository, "filelists"), self.metadata("BaseOS", "comps"));
+        let files: [(&str, &str, &[u8]); 3] = [
+            ("primary", "primary.xml", all.as_bytes()),
+            ("filelists", "filelists.xml", lists.as_bytes()),
+            ("group", "comps.xml", groups.as_bytes()),
+        ];
         self.publish(repository, &files, time);
     }
 
