@@ -13,6 +13,8 @@ pub struct Arch {
     pub deb: &'static str,
     /// RPM (`basearch`).
     pub rpm: &'static str,
+    /// What RPM packages are built for that can be installed there besides `noarch`, the best first.
+    pub rpm_packages: &'static [&'static str],
     /// Alpine.
     pub apk: &'static str,
     /// OCI `architecture`.
@@ -33,13 +35,14 @@ pub struct Arch {
 
 /// Every architecture that mkbase makes images for.
 ///
-/// Sources: `dpkg-architecture -L` and dpkg's `cputable`; dnf's `basearch` map; Alpine's `APKBUILD` reference; the
+/// Sources: `dpkg-architecture -L` and dpkg's `cputable`; dnf's `basearch` map and libsolv's `poolarch.c`; Alpine's `APKBUILD` reference; the
 /// OCI image-spec, which takes Go's `GOARCH` and its table of variants; qemu's `qemu-NAME` user-mode programs; the
 /// psABI of each architecture, and the kernel's tables of system calls for the number of `exit`.
 static ARCHS: &[Arch] = &[
     Arch {
         deb: "amd64",
         rpm: "x86_64",
+        rpm_packages: &["x86_64", "i686", "i586", "i486", "i386"],
         apk: "x86_64",
         oci: "amd64",
         oci_variant: "",
@@ -59,6 +62,7 @@ static ARCHS: &[Arch] = &[
     Arch {
         deb: "arm64",
         rpm: "aarch64",
+        rpm_packages: &["aarch64"],
         apk: "aarch64",
         oci: "arm64",
         oci_variant: "v8",
@@ -80,6 +84,7 @@ static ARCHS: &[Arch] = &[
     Arch {
         deb: "armhf",
         rpm: "armhfp",
+        rpm_packages: &["armv7hl", "armv6hl"],
         apk: "armv7",
         oci: "arm",
         oci_variant: "v7",
@@ -99,6 +104,7 @@ static ARCHS: &[Arch] = &[
     Arch {
         deb: "i386",
         rpm: "i386",
+        rpm_packages: &["i686", "i586", "i486", "i386"],
         apk: "x86",
         oci: "386",
         oci_variant: "",
@@ -118,6 +124,7 @@ static ARCHS: &[Arch] = &[
     Arch {
         deb: "ppc64el",
         rpm: "ppc64le",
+        rpm_packages: &["ppc64le"],
         apk: "ppc64le",
         oci: "ppc64le",
         oci_variant: "",
@@ -138,6 +145,7 @@ static ARCHS: &[Arch] = &[
     Arch {
         deb: "riscv64",
         rpm: "riscv64",
+        rpm_packages: &["riscv64"],
         apk: "riscv64",
         oci: "riscv64",
         oci_variant: "",
@@ -157,6 +165,7 @@ static ARCHS: &[Arch] = &[
     Arch {
         deb: "s390x",
         rpm: "s390x",
+        rpm_packages: &["s390x", "s390"],
         apk: "s390x",
         oci: "s390x",
         oci_variant: "",
@@ -249,6 +258,14 @@ mod tests {
             for spelling in arch.spellings() {
                 assert_eq!(*seen.entry(spelling).or_insert(arch.deb), arch.deb, "{spelling}");
             }
+        }
+    }
+
+    #[test]
+    fn the_best_rpm_packages_are_its_own() {
+        for arch in ARCHS {
+            let best = arch.rpm_packages.first().expect(arch.rpm);
+            assert_eq!(from_name(best).expect(best), arch);
         }
     }
 

@@ -11,11 +11,11 @@ use crate::context::Context;
 use crate::emit::{self, Output, Summary};
 use crate::error::usage;
 use crate::family::{self, Engine, Family, Fetched};
-use crate::fetch::{Fetcher, Remote};
+use crate::fetch::{Fetcher, Remote, relative_to_each};
 use crate::interrupt;
-use crate::lock::{Lock, LockedPackage, Previous};
+use crate::lock::{Lock, LockedPackage, LockedRepository, Previous};
 use crate::pack::{self, Clock, Compression, Listing, Packed, Reuse};
-use crate::plan::Plan;
+use crate::plan::{Plan, Repository};
 use crate::root::Root;
 use crate::sandbox::{TIME_LIMIT, foreign, userns};
 use crate::tools::{Toolbox, Wanted};
@@ -137,7 +137,7 @@ fn stages(
         interrupt::check()?;
         Ok::<_, anyhow::Error>((options.stop_after == Some(stage)).then(|| Outcome::Stopped(root.path().to_owned())))
     };
-    family.bootstrap(context, plan, &packages, &root).context("installing the packages")?;
+    family.bootstrap(context, plan, &lock, &packages, &root).context("installing the packages")?;
     if let Some(outcome) = stopped(Stage::Bootstrap)? {
         return Ok(outcome);
     }
@@ -339,7 +339,8 @@ fn tell_damaged(fetcher: &Fetcher, ui: &Ui) {
 /// Brings every package of the lock into the cache.
 pub fn fetch(plan: &Plan, lock: &Lock, fetcher: &Fetcher, ui: &Ui) -> Result<Vec<Fetched>> {
     let step = ui.step("Fetching");
-    let remotes = lock.packages.iter().map(|p| remote(plan, p)).collect::<Result<Vec<_>>>()?;
+    let offline = fetcher.is_offline();
+    let remotes = lock.packages.iter().map(|p| remote(plan, lock, p, offline)).collect::<Result<Vec<_>>>()?;
     let total = remotes.iter().fold(0, |sum: u64, r| sum.saturating_add(r.size));
     let bar = step.bar(total, Unit::Bytes);
     let files = fetcher.fetch_all(&remotes, &|n| bar.add(n)).context("fetching the packages")?;
@@ -349,8 +350,8 @@ pub fn fetch(plan: &Plan, lock: &Lock, fetcher: &Fetcher, ui: &Ui) -> Result<Vec
     Ok(lock.packages.iter().cloned().zip(files).map(|(package, file)| Fetched { package, file }).collect())
 }
 
-/// Where a locked package is to be had.
-fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
+/// Where a locked package is to be had. Offline it need not be known.
+fn remote(plan: &Plan, lock: &Lock, package: &LockedPackage, offline: bool) -> Result<Remote> {
     let urls = if package.repository.is_empty() {
         let file = plan.packages.files.iter().find(|(_, name)| *name == package.path);
         let (path, _) = file.ok_or_else(|| {
@@ -364,7 +365,15 @@ fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
                 package.name, package.repository
             ))
         })?;
-        repository.build_urls.iter().map(|url| format!("{}/{}", url.trim_end_matches('/'), package.path)).collect()
+        let mirrors = mirrors(repository, lock);
+        if mirrors.is_empty() && !offline {
+            return Err(usage(format!(
+                "the lock has no address of the repository '{0}', for it was made with a mirror of the build; name that \
+                 with --mirror {0}=URL, or renew the lock",
+                repository.name
+            )));
+        }
+        relative_to_each(&mirrors, &package.path).with_context(|| format!("the package {}", package.name))?
     };
     Ok(Remote {
         urls,
@@ -372,6 +381,14 @@ fn remote(plan: &Plan, package: &LockedPackage) -> Result<Remote> {
         size: package.size,
         name: format!("{} {} ({})", package.name, package.version, package.arch),
     })
+}
+
+/// Where a repository's packages are: at the build's mirrors, or where a list of mirrors led when the lock was made. By
+/// now it may lead to others, which need not have these packages.
+fn mirrors(repository: &Repository, lock: &Lock) -> Vec<String> {
+    let Some(list) = repository.list() else { return repository.build_urls.clone() };
+    let locked = lock.repositories.iter().filter(|locked| locked.name == repository.name);
+    locked.flat_map(LockedRepository::addresses).map(|url| list.with_credentials(url)).collect()
 }
 
 /// The empty folder that becomes the image, with the mode every root folder has.

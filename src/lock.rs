@@ -4,11 +4,12 @@
 //! as a list of updates.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Repository;
 use crate::recipe::FamilyKind;
 
 mod change;
@@ -49,6 +50,9 @@ pub struct Lock {
     /// The repositories, in the order of the recipe.
     #[serde(rename = "repository", default)]
     pub repositories: Vec<LockedRepository>,
+    /// The module streams that are enabled in the image (rpm), sorted by name.
+    #[serde(rename = "module", default)]
+    pub modules: Vec<LockedModule>,
     /// The packages, sorted by name and architecture.
     #[serde(rename = "package", default)]
     pub packages: Vec<LockedPackage>,
@@ -60,8 +64,15 @@ pub struct Lock {
 pub struct LockedRepository {
     /// Its name in the recipe.
     pub name: String,
-    /// The address of the distribution (not of the build's mirror), without credentials.
+    /// The address of the distribution (not of the build's mirror), without credentials. Of a list of mirrors it is
+    /// that of the one that was read, and empty where the build's mirror was.
     pub url: String,
+    /// The others of that list, in turn, where packages may be had as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
+    /// The address of that list, without credentials.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mirrorlist: String,
     /// Suite, for families that have them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub suite: String,
@@ -69,6 +80,31 @@ pub struct LockedRepository {
     pub date: i64,
     /// SHA-256 of the signed index (`InRelease`, `repomd.xml`, `APKINDEX`).
     pub index: Sha256Hex,
+}
+
+/// The stream of a module that is enabled in the image, and its profiles that are installed: what later installations
+/// and updates go by (dnf.modularity(7)). One that another module needs may have no package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedModule {
+    /// Name of the module.
+    pub name: String,
+    /// Its stream.
+    pub stream: String,
+    /// Profiles, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+}
+
+impl fmt::Display for LockedModule {
+    /// As dnf takes it: `name:stream/profile`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.stream)?;
+        match self.profiles.join(", ") {
+            none if none.is_empty() => Ok(()),
+            profiles => write!(f, "/{profiles}"),
+        }
+    }
 }
 
 /// What a package is for.
@@ -123,6 +159,33 @@ pub struct Previous {
     pub allow_rollback: bool,
 }
 
+impl LockedRepository {
+    /// The line of a repository whose index is of that date and has that hash.
+    pub fn new(repository: &Repository, date: i64, index: Sha256Hex) -> LockedRepository {
+        // A snapshot has an address of its own.
+        let list = repository.mirrorlist.as_ref().filter(|_| repository.url.is_empty());
+        LockedRepository {
+            name: repository.name.clone(),
+            url: repository.url.clone(),
+            mirrors: Vec::new(),
+            mirrorlist: list.map(|list| list.url.clone()).unwrap_or_default(),
+            suite: repository.suite.clone(),
+            date,
+            index,
+        }
+    }
+
+    /// What the recipe knows it by: the address of its list of mirrors, or its own.
+    pub fn source(&self) -> &str {
+        if self.mirrorlist.is_empty() { &self.url } else { &self.mirrorlist }
+    }
+
+    /// Where the lock has it from, in turn.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.url).chain(&self.mirrors).map(String::as_str).filter(|url| !url.is_empty())
+    }
+}
+
 impl Lock {
     /// Reads a lock. `origin` names the file in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Lock> {
@@ -149,9 +212,10 @@ impl Lock {
     /// The lock as text: sorted, one package a line.
     pub fn to_text(&self) -> Result<String> {
         let mut sorted = self.clone();
+        sorted.modules.sort();
         sorted.packages.sort();
         let mut out = String::from("# The exact content of an image, written by mkbase. Commit it; do not edit it.\n");
-        let head = Lock { repositories: Vec::new(), packages: Vec::new(), ..sorted.clone() };
+        let head = Lock { repositories: Vec::new(), modules: Vec::new(), packages: Vec::new(), ..sorted.clone() };
         let head = toml::to_string(&head).context("writing the lock")?;
         out.push_str(&head.lines().filter(|l| !l.ends_with("= []")).fold(String::new(), |mut text, line| {
             text.push_str(line);
@@ -159,6 +223,9 @@ impl Lock {
             text
         }));
         lines(&mut out, "repository", &sorted.repositories)?;
+        if !sorted.modules.is_empty() {
+            lines(&mut out, "module", &sorted.modules)?;
+        }
         lines(&mut out, "package", &sorted.packages)?;
         Ok(out)
     }
@@ -168,10 +235,16 @@ impl Lock {
         self.packages.iter().filter(|p| p.role != Role::Tool)
     }
 
-    /// Whether two locks are of the same content, whenever their repositories were looked at.
+    /// Whether two locks are of the same content from the same places, whenever their repositories were looked at.
     pub fn same_content(&self, other: &Lock) -> bool {
         let timeless = |lock: &Lock| {
-            let undated = |r: &LockedRepository| LockedRepository { date: 0, index: String::new(), ..r.clone() };
+            // Lists name mirrors in another order each time.
+            let undated = |r: &LockedRepository| LockedRepository {
+                mirrors: Vec::new(),
+                date: 0,
+                index: String::new(),
+                ..r.clone()
+            };
             let mut packages = lock.packages.clone();
             packages.sort();
             let repositories = lock.repositories.iter().map(undated).collect();
@@ -211,8 +284,28 @@ mod tests {
         lock.packages.sort();
         assert_eq!(Lock::parse(&text, "test").expect("it reads back"), lock);
         assert!(text.find("bash") < text.find("zlib"));
+        let mirrored = |url: &str, mirrors: &[&str]| {
+            let line = &lock.repositories[0];
+            let mirrors = mirrors.iter().map(|url| url.to_string()).collect();
+            let line =
+                LockedRepository { url: url.into(), mirrors, mirrorlist: "http://l/?a=b".into(), ..line.clone() };
+            Lock { repositories: vec![line], ..lock.clone() }
+        };
+        let listed = mirrored("http://a", &["http://b", "http://c"]);
+        let text = listed.to_text().expect("a lock can be written");
+        assert!(text.contains(r#"mirrors = ["http://b", "http://c"]"#), "{text}");
+        assert_eq!(Lock::parse(&text, "test").expect("it reads back"), listed);
+        let line = &listed.repositories[0];
+        assert_eq!((line.source(), line.addresses().count()), ("http://l/?a=b", 3));
+        assert_eq!(mirrored("", &[]).repositories[0].addresses().count(), 0);
+        assert!(listed.same_content(&mirrored("http://a", &[])) && !listed.same_content(&mirrored("http://b", &[])));
         let later = Lock { epoch: lock.epoch + 9, ..lock.clone() };
         assert!(lock.same_content(&later) && !lock.same_content(&Lock { packages: Vec::new(), ..later }));
+        assert!(!text.contains("module"), "{text}");
+        let module = LockedModule { name: "greeter".into(), stream: "1".into(), profiles: vec!["common".into()] };
+        let modular = Lock { modules: vec![module], ..lock.clone() };
+        assert_eq!(Lock::parse(&modular.to_text().expect("written"), "test").expect("it reads back"), modular);
+        assert!(!modular.same_content(&lock));
         assert!(Lock::parse(&text.replace("version = 1\n", "version = 9\n"), "test").is_err());
         let error = Lock::parse("version = 1\nextends = \"debian\"\n", "x.toml").expect_err("it is a recipe");
         assert!(error.to_string().starts_with("reading the lock x.toml: line 2: unknown field `extends`"), "{error}");

@@ -50,11 +50,14 @@ pub struct Plan {
 pub struct Repository {
     /// Its name in the recipe.
     pub name: String,
-    /// The distribution's own address; what the lock records. Without credentials.
+    /// The distribution's own address; what the lock records. Without credentials. Empty where a list has it.
     pub url: String,
-    /// Where this build fetches from, in turn; at least one. May hold credentials: never printed or recorded.
+    /// The list of its mirrors (rpm), where that is what the recipe has: see [`Repository::list`].
+    pub mirrorlist: Option<MirrorList>,
+    /// Where this build fetches from, in turn; none where the list says it. May hold credentials: never printed or
+    /// recorded.
     pub build_urls: Vec<String>,
-    /// What the image is left with.
+    /// What the image is left with. Empty where that is the list.
     pub image_url: String,
     /// Suite; empty where the family has none. Ends with `/` for a flat repository.
     pub suite: String,
@@ -81,6 +84,38 @@ pub struct Repository {
     /// Whether its index has a signature of its own (rpm): it must be there, is not looked at, or (none) must be good
     /// where it is there.
     pub signed_index: Option<bool>,
+}
+
+impl Repository {
+    /// The list that says where it is. With a mirror of the build it has no say.
+    pub fn list(&self) -> Option<&MirrorList> {
+        self.mirrorlist.as_ref().filter(|_| self.build_urls.is_empty())
+    }
+}
+
+/// A list of a repository's mirrors, `mirrorlist` of dnf.conf(5).
+#[derive(Debug, Clone)]
+pub struct MirrorList {
+    /// Its address, without credentials.
+    pub url: String,
+    /// Where this build fetches it from. May hold credentials: never printed or recorded.
+    pub full_url: String,
+}
+
+impl MirrorList {
+    /// The address of a mirror with the credentials of the list, if they are on the same server: any other is the
+    /// list's choice, not that of who has the password.
+    pub fn with_credentials(&self, mirror: &str) -> String {
+        /// Scheme and authority.
+        fn server(url: &str) -> &str {
+            let start = url.find("://").map_or(0, |at| at + 3);
+            &url[..url[start..].find(['/', '?']).map_or(url.len(), |at| start + at)]
+        }
+        match mirror.strip_prefix(server(&self.url)) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", server(&self.full_url)),
+            _ => mirror.to_owned(),
+        }
+    }
 }
 
 /// A key by its file name.
@@ -210,6 +245,7 @@ pub(crate) mod testing {
         Repository {
             name: name.into(),
             url: url.into(),
+            mirrorlist: None,
             build_urls: vec!["http://user:secret@build.example.org/debian".into()],
             image_url: url.into(),
             suite: suite.into(),

@@ -134,7 +134,7 @@ impl Family for NoFamily {
         a.cmp(b)
     }
 
-    fn bootstrap(&self, _: &Context, _: &Plan, _: &[Fetched], _: &Root) -> Result<()> {
+    fn bootstrap(&self, _: &Context, _: &Plan, _: &Lock, _: &[Fetched], _: &Root) -> Result<()> {
         anyhow::bail!("not in this test")
     }
     fn installed(&self, _: &Root) -> Result<Vec<Installed>> {

@@ -95,7 +95,7 @@ pub fn renew(session: &Session, path: &Path, how: &RenewArgs, ui: &Ui) -> Result
     let changes = changes(&old, &new, |a, b| family.compare_versions(a, b));
     write(path, &new)?;
     let count = changes.len();
-    ui.info("Locked", format_args!("{shown}: {count} package{} changed", if count == 1 { "" } else { "s" }));
+    ui.info("Locked", format_args!("{shown}: {count} change{}", if count == 1 { "" } else { "s" }));
     Ok((new, changes))
 }
 

@@ -61,6 +61,8 @@ struct Package<'a> {
 struct Repository<'a> {
     date: i64,
     index_sha256: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mirrorlist: &'a str,
     name: &'a str,
     suite: &'a str,
     url: &'a str,
@@ -92,6 +94,7 @@ pub fn render(image: &Image<'_>) -> Result<String> {
     let repositories = lock.repositories.iter().map(|repository| Repository {
         date: repository.date,
         index_sha256: &repository.index,
+        mirrorlist: &repository.mirrorlist,
         name: &repository.name,
         suite: &repository.suite,
         url: &repository.url,

@@ -17,7 +17,8 @@ pub fn epoch(plan: &Plan, repositories: &[LockedRepository]) -> Result<i64> {
 pub fn refuse_rollback(found: &[LockedRepository], previous: &Previous) -> Result<()> {
     for repository in found {
         let known = previous.lock.repositories.iter().find(|locked| {
-            (&locked.name, &locked.url, &locked.suite) == (&repository.name, &repository.url, &repository.suite)
+            // The mirror that a list led to may be another one each time.
+            (&locked.name, locked.source(), &locked.suite) == (&repository.name, repository.source(), &repository.suite)
         });
         let Some(known) = known.filter(|known| repository.date < known.date) else { continue };
         if !previous.allow_rollback {

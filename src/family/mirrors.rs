@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::error::{Interrupted, Usage};
 use crate::fetch::{FetchError, public_url};
 use crate::interrupt;
-use crate::plan::Repository;
 
 /// A mirror that is being updated gets this long, in turn, before its index is read again. Longer updates are left to
 /// other mirrors and to whoever starts the build again.
@@ -16,10 +15,10 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis
 /// How often a pause looks whether it is still wanted.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Asks the mirrors in turn until one has everything, and all of it right.
-pub fn in_turn<T>(context: &Context, repository: &Repository, read: impl Fn(&str) -> Result<T>) -> Result<T> {
+/// Asks the mirrors of a repository in turn until one has everything, and all of it right. `name` is the repository's.
+pub fn in_turn<T>(context: &Context, name: &str, mirrors: &[String], read: impl Fn(&str) -> Result<T>) -> Result<T> {
     let mut reasons: Vec<String> = Vec::new();
-    let mut mirrors = repository.build_urls.iter().peekable();
+    let mut mirrors = mirrors.iter().peekable();
     while let Some(url) = mirrors.next() {
         let error = match patiently(context, url, &read) {
             // What the recipe has wrong, every mirror answers alike.
@@ -31,7 +30,7 @@ pub fn in_turn<T>(context: &Context, repository: &Repository, read: impl Fn(&str
         }
         let reason = format!("{}: {error:#}", public_url(url));
         if mirrors.peek().is_some() {
-            context.ui.warn(format!("repository '{}': {reason}; going on with the next mirror", repository.name));
+            context.ui.warn(format!("repository '{name}': {reason}; going on with the next mirror"));
         }
         reasons.push(reason);
     }

@@ -126,8 +126,8 @@ pub trait Family: Sync {
     /// The order of two versions of a package.
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;
 
-    /// Makes an installed tree of the packages in the empty root.
-    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()>;
+    /// Makes an installed tree of the packages of the lock in the empty root.
+    fn bootstrap(&self, context: &Context, plan: &Plan, lock: &Lock, packages: &[Fetched], root: &Root) -> Result<()>;
 
     /// The packages in the image's own database, sorted.
     fn installed(&self, root: &Root) -> Result<Vec<Installed>>;

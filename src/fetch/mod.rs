@@ -29,7 +29,7 @@ pub mod tidy;
 mod url;
 
 pub use http::Settings;
-pub use url::public_url;
+pub use url::{public_url, relative_to_each};
 
 /// Downloads wait for the network more than for a core: so many run at once, however few cores there are.
 const MIN_THREADS: usize = 8;

@@ -20,6 +20,49 @@ pub fn public_url(url: &str) -> String {
     format!("{scheme}{host}")
 }
 
+/// The address of a file by its path from that of a folder (RFC 3986, section 5.2), below the folder as a rule.
+///
+/// Where the folder is on a server the path may lead out of it, with `..`, but not off the server and not above its
+/// root. On this machine it may not: an index, which anybody may have written, has no business with other files of it.
+fn relative(folder: &str, path: &str) -> Result<String> {
+    let folder = folder.trim_end_matches('/');
+    if !path.split('/').any(|part| part == "..") {
+        return Ok(format!("{folder}/{path}"));
+    }
+    let shown = public_url(folder);
+    let Some((scheme @ ("http" | "https"), rest)) = folder.split_once("://") else {
+        bail!("{shown}: the path {path:?} leads out of it, which it may on a server only");
+    };
+    let (authority, below) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut parts: Vec<&str> = Vec::new();
+    for part in below.split('/').filter(|_| !below.is_empty()).chain(path.split('/')) {
+        match part {
+            "." => {}
+            ".." if parts.pop().is_none() => bail!("{shown}: the path {path:?} leads above the root of the server"),
+            ".." => {}
+            part => parts.push(part),
+        }
+    }
+    Ok(format!("{scheme}://{authority}/{}", parts.join("/")))
+}
+
+/// The addresses of a file at several mirrors, which are folders. One where it cannot be is left out, unless that is all
+/// of them.
+pub fn relative_to_each(folders: &[String], path: &str) -> Result<Vec<String>> {
+    let mut urls = Vec::new();
+    let mut reason = None;
+    for folder in folders {
+        match relative(folder, path) {
+            Ok(url) => urls.push(url),
+            Err(error) => reason = Some(error),
+        }
+    }
+    match reason {
+        Some(error) if urls.is_empty() => Err(error),
+        _ => Ok(urls),
+    }
+}
+
 /// As [`public_url`], and without the query, where stores put signatures that give access.
 pub(super) fn redirect_target(url: &str) -> String {
     let shown = public_url(url);
@@ -173,6 +216,39 @@ mod tests {
             assert_eq!(public_url(url), shown, "{url}");
         }
         assert_eq!(redirect_target("https://a:b@h/x?sig=secret"), "https://h/x?…");
+    }
+
+    #[test]
+    fn paths_lead_to_addresses_on_the_same_server() {
+        for (folder, path, url) in [
+            ("http://h/a", "b/c.rpm", "http://h/a/b/c.rpm"),
+            ("http://h/a/", "b.rpm", "http://h/a/b.rpm"),
+            ("http://h/a/../b", "c.rpm", "http://h/a/../b/c.rpm"),
+            ("http://h/a/../b", "../c.rpm", "http://h/c.rpm"),
+            ("https://u:p@h:1/a/b/c/d", "../../../../e/f.rpm", "https://u:p@h:1/e/f.rpm"),
+            ("http://h/a/b/", "../c.rpm", "http://h/a/c.rpm"),
+            ("http://h/a//b", "../../c.rpm", "http://h/a/c.rpm"),
+            ("http://h/a", "x/../y.rpm", "http://h/a/y.rpm"),
+            ("http://h", "b.rpm", "http://h/b.rpm"),
+            ("file:///srv/a", "b/c.rpm", "file:///srv/a/b/c.rpm"),
+        ] {
+            assert_eq!(relative(folder, path).expect(path), url, "{folder} {path}");
+        }
+        for (folder, path, reason) in [
+            ("http://u:p@h/a", "../../b.rpm", "http://h/a: the path \"../../b.rpm\" leads above the root"),
+            ("http://h", "../b.rpm", "above the root"),
+            ("http://h/a", "x/../../../b.rpm", "above the root"),
+            ("file:///srv/a", "../b.rpm", "file:///srv/a: the path \"../b.rpm\" leads out of it"),
+            ("file:///srv/a", "b/../c.rpm", "leads out of it"),
+            ("ftp://h/a/b", "../b.rpm", "on a server only"),
+        ] {
+            let error = relative(folder, path).expect_err(path).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        let mirrors = ["file:///srv/a".into(), "http://h/a".into()];
+        assert_eq!(relative_to_each(&mirrors, "../b.rpm").expect("the second has it"), ["http://h/b.rpm"]);
+        assert!(relative_to_each(&mirrors, "../../b.rpm").is_err());
+        assert!(relative_to_each(&[], "../b.rpm").expect("nobody is asked").is_empty());
     }
 
     #[test]

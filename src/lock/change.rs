@@ -1,10 +1,10 @@
-//! What two locks differ in, package by package.
+//! What two locks differ in, package by package and module by module.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Lock, LockedPackage};
+use super::{Lock, LockedModule, LockedPackage};
 
 /// One difference. Displayed it is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,17 @@ pub enum Change {
         /// Its version.
         version: String,
     },
+    /// The module is new.
+    ModuleAdded(LockedModule),
+    /// The module is gone.
+    ModuleRemoved(LockedModule),
+    /// Another stream of the module is enabled, or other profiles are installed.
+    ModuleChanged {
+        /// What it was.
+        old: LockedModule,
+        /// What it is.
+        new: LockedModule,
+    },
 }
 
 impl fmt::Display for Change {
@@ -52,11 +63,15 @@ impl fmt::Display for Change {
                 write!(f, "{} {name} {old} -> {new}", if *down { "downgraded" } else { "upgraded" })
             }
             Change::Replaced { name, version } => write!(f, "replaced {name} {version} by another file"),
+            Change::ModuleAdded(module) => write!(f, "added module {module}"),
+            Change::ModuleRemoved(module) => write!(f, "removed module {module}"),
+            Change::ModuleChanged { old, new } => write!(f, "changed module {old} -> {new}"),
         }
     }
 }
 
-/// The changes from one lock to another, by package name. `compare` orders versions as the package family does.
+/// The changes from one lock to another, by package name, then by module. `compare` orders versions as the package
+/// family does.
 pub fn changes(old: &Lock, new: &Lock, compare: impl Fn(&str, &str) -> Ordering) -> Vec<Change> {
     let (mut gone, mut come) = (by_name(old), by_name(new));
     let mut found: Vec<(String, Change)> = Vec::new();
@@ -82,7 +97,24 @@ pub fn changes(old: &Lock, new: &Lock, compare: impl Fn(&str, &str) -> Ordering)
             .flat_map(|(name, packages)| packages.into_iter().map(move |package| (name.clone(), added(package)))),
     );
     found.sort_by(|a, b| a.0.cmp(&b.0));
-    found.into_iter().map(|(_, change)| change).collect()
+    found.into_iter().map(|(_, change)| change).chain(module_changes(&old.modules, &new.modules)).collect()
+}
+
+fn module_changes(old: &[LockedModule], new: &[LockedModule]) -> Vec<Change> {
+    let by_name = |modules: &[LockedModule]| -> BTreeMap<String, LockedModule> {
+        modules.iter().map(|module| (module.name.clone(), module.clone())).collect()
+    };
+    let (old, mut come) = (by_name(old), by_name(new));
+    let mut found = BTreeMap::new();
+    for (name, before) in old {
+        match come.remove(&name) {
+            Some(after) if after == before => {}
+            Some(after) => drop(found.insert(name, Change::ModuleChanged { old: before, new: after })),
+            None => drop(found.insert(name, Change::ModuleRemoved(before))),
+        }
+    }
+    found.extend(come.into_iter().map(|(name, module)| (name, Change::ModuleAdded(module))));
+    found.into_values().collect()
 }
 
 fn by_name(lock: &Lock) -> BTreeMap<String, Vec<&LockedPackage>> {
@@ -119,6 +151,32 @@ mod tests {
             LockedPackage { arch: arch.into(), sha256: hash.repeat(64), ..testing::package(name, version) }
         };
         Lock { packages: packages.iter().map(package).collect(), ..testing::lock() }
+    }
+
+    #[test]
+    fn modules_are_compared_too() {
+        // `name stream profile…` each.
+        let lock = |modules: &[&str]| {
+            let module = |text: &&str| {
+                let mut words = text.split(' ').map(str::to_owned);
+                let mut word = || words.next().expect("a word");
+                let (name, stream) = (word(), word());
+                LockedModule { name, stream, profiles: words.collect() }
+            };
+            Lock { modules: modules.iter().map(module).collect(), ..testing::lock() }
+        };
+        let shown = |old: &[&str], new: &[&str]| {
+            let found = changes(&lock(old), &lock(new), |a, b| a.cmp(b));
+            found.iter().map(Change::to_string).collect::<Vec<_>>()
+        };
+        let expected = [
+            "changed module a:1 -> a:2/x, y",
+            "removed module b:1/x",
+            "changed module c:1/x -> c:1",
+            "added module d:3",
+        ];
+        assert_eq!(shown(&["a 1", "b 1 x", "c 1 x", "e 1"], &["a 2 x y", "c 1", "d 3", "e 1"]), expected);
+        assert!(shown(&["a 1 x"], &["a 1 x"]).is_empty());
     }
 
     #[test]

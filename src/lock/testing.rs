@@ -17,10 +17,13 @@ pub fn lock() -> Lock {
         repositories: vec![LockedRepository {
             name: "main".into(),
             url: "http://example.org/debian".into(),
+            mirrors: Vec::new(),
+            mirrorlist: String::new(),
             suite: "trixie".into(),
             date: 1_700_000_000,
             index: "33".repeat(32),
         }],
+        modules: Vec::new(),
         packages: Vec::new(),
     }
 }

@@ -24,9 +24,12 @@ pub fn digest(plan: &Plan, pins: &[Vec<String>], package_pins: &[String]) -> Str
                 "keys": pins, "trusted": r.trusted, "check_valid_until": r.check_valid_until,
                 "priority": r.priority, "build_only": r.build_only, "image_key": r.image_key,
             });
-            // Digests of recipes without tags are older than tags.
+            // Digests of recipes without these are older than they.
             if !r.tag.is_empty() {
                 value["tag"] = json!(r.tag);
+            }
+            if let Some(list) = &r.mirrorlist {
+                value["mirrorlist"] = json!(list.url);
             }
             value
         })

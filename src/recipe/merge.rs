@@ -32,7 +32,9 @@ fn merge_value(parent: &mut Node, child: Node, kind: Kind) {
         Kind::Named(fields) => merge_named(parent, child, fields),
         Kind::List => append(parent, child),
         Kind::Entries { by: None, .. } => append(parent, child),
-        Kind::Entries { by: Some(by), whole, fields } => merge_entries(parent, child, by, whole, fields),
+        Kind::Entries { by: Some(by), whole, one_of, fields } => {
+            merge_entries(parent, child, by, whole, one_of, fields);
+        }
         Kind::Text | Kind::Flag | Kind::Id | Kind::Priority | Kind::Whole | Kind::Keys => *parent = child,
     }
 }
@@ -56,14 +58,25 @@ fn merge_named(parent: &mut Node, child: Node, fields: &[Field]) {
     }
 }
 
-fn merge_entries(parent: &mut Node, child: Node, by: &str, whole: bool, fields: &[Field]) {
+fn merge_entries(parent: &mut Node, child: Node, by: &str, whole: bool, one_of: &[&str], fields: &[Field]) {
     let (Value::List(list), Value::List(over)) = (&mut parent.value, child.value) else { return };
     for child in over {
         match list.iter_mut().find(|entry| entry.text_of(by) == child.text_of(by)) {
             Some(parent) if whole => *parent = child,
-            Some(parent) => merge(parent, child, fields),
+            Some(parent) => {
+                displace(parent, one_of, |key| child.get(key).is_some());
+                merge(parent, child, fields);
+            }
             None => list.push(child),
         }
+    }
+}
+
+/// Takes those of the keys out of an entry in whose place another of them comes. Where several come, whoever reads the
+/// entry refuses them.
+pub fn displace(entry: &mut Node, one_of: &[&str], comes: impl Fn(&str) -> bool) {
+    if let Some(table) = entry.table_mut().filter(|_| one_of.iter().any(|key| comes(key))) {
+        table.retain(|key, _| !one_of.contains(&key.as_str()));
     }
 }
 
@@ -129,6 +142,12 @@ mod tests {
                 "[[repository]]\nname = \"n\"\n[[repository]]\nname = \"m\"\ncomponents = [\"contrib\"]",
                 "[[repository]]\nname = \"m\"\nurl = \"u\"\ncomponents = [\"main\", \"contrib\"]\n\
                  [[repository]]\nname = \"n\"",
+            ),
+            (
+                "where a repository is takes the place of where it was",
+                "[[repository]]\nname = \"m\"\nmirrorlist = \"l\"\n[[repository]]\nname = \"n\"\nurl = \"u\"",
+                "[[repository]]\nname = \"m\"\nurl = \"u\"\n[[repository]]\nname = \"n\"\npriority = 1",
+                "[[repository]]\nname = \"m\"\nurl = \"u\"\n[[repository]]\nname = \"n\"\nurl = \"u\"\npriority = 1",
             ),
             (
                 "files replace one at the same path",

@@ -35,7 +35,7 @@ pub use choose::Download;
 pub use keys::KEY_LIMIT;
 pub use set::split as split_setting;
 pub use source::{lock_path, names, text};
-pub use values::name as check_name;
+pub use values::{Address, name as check_name};
 
 /// What the command line changes in a recipe.
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use super::source::fill;
 use super::values::{self, Address};
 use crate::arch;
 use crate::error::did_you_mean;
-use crate::plan::{Key, Repository};
+use crate::plan::{Key, MirrorList, Repository};
 use crate::recipe::FamilyKind;
 
 /// What stands for the moment of a snapshot in an address.
@@ -81,7 +81,7 @@ fn one(
     auth: &[(String, String)],
 ) -> anyhow::Result<Resolved> {
     let key = |part: &str| format!("repository.{name}.{part}");
-    let own = address(node, name, choice)?;
+    let Own { address: own, is_list } = own(node, name, choice)?;
     let dated = dated(node, name, choice)?;
     let mut build = Vec::new();
     for node in mirrors(recipe, "build", name, &own, choice)? {
@@ -126,17 +126,23 @@ fn one(
     let check_valid_until =
         node.flag_of("check_valid_until").or_else(|| recipe.flag_of("check_valid_until")).unwrap_or(true);
     // The image's package manager goes on from the snapshot, not back to it.
-    let image_url = image.map_or_else(|| own.public.clone(), |(address, _)| address.public);
+    let image_url = match image {
+        Some((address, _)) => address.public,
+        None if is_list => String::new(),
+        None => own.public.clone(),
+    };
     let snapshot = dated.as_ref().and(choice.snapshot.as_ref()).map(|snapshot| snapshot.time);
-    let source = dated.unwrap_or(own.clone());
+    let source = dated.or_else(|| (!is_list).then(|| own.clone()));
     if build.is_empty() {
-        build.push(source.clone());
+        build.extend(source.clone());
     }
     let credentials = credentials(recipe, name, &own, choice, auth)?;
-    let build_urls = build.into_iter().map(|address| match credentials {
+    let allowed = |address: Address| match credentials {
         Some(credentials) => address.with_credentials(credentials).full,
         None => address.full,
-    });
+    };
+    let build_urls = build.into_iter().map(allowed).collect();
+    let mirrorlist = is_list.then(|| MirrorList { url: own.public.clone(), full_url: allowed(own.clone()) });
     let priority = node.get("priority").and_then(|node| match node.value {
         Value::Number(number) => i16::try_from(number).ok(),
         _ => None,
@@ -144,8 +150,9 @@ fn one(
     let tag = node.get("tag").map(|node| tag(node, &key("tag"), choice)).transpose()?.unwrap_or_default();
     let repository = Repository {
         name: name.to_string(),
-        url: source.public,
-        build_urls: build_urls.collect(),
+        url: source.map(|address| address.public).unwrap_or_default(),
+        mirrorlist,
+        build_urls,
         image_url,
         suite,
         components,
@@ -172,10 +179,35 @@ fn tag(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<String> {
     }
 }
 
-fn address(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Address> {
-    let key = format!("repository.{name}.url");
-    let url = node.get("url").ok_or_else(|| node.refuse(&key, "this repository has no url"))?;
-    parse(url, &key, choice)
+/// What a repository is known by.
+struct Own {
+    /// Where it is.
+    address: Address,
+    /// It is the address of a list of its mirrors.
+    is_list: bool,
+}
+
+fn own(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Own> {
+    let key = |part: &str| format!("repository.{name}.{part}");
+    let list = match (node.get("url"), node.get("mirrorlist")) {
+        (Some(url), None) => return Ok(Own { address: parse(url, &key("url"), choice)?, is_list: false }),
+        (None, Some(list)) => list,
+        (Some(_), Some(list)) => {
+            return Err(list.refuse(&key("mirrorlist"), "this repository has a url too: give one of the two"));
+        }
+        (None, None) if choice.family == FamilyKind::Rpm => {
+            return Err(node.refuse(&key("url"), "this repository has neither url nor mirrorlist"));
+        }
+        (None, None) => return Err(node.refuse(&key("url"), "this repository has no url")),
+    };
+    let key = key("mirrorlist");
+    if choice.family != FamilyKind::Rpm {
+        let message =
+            "only repositories of rpm have lists of mirrors; give it a url, and more mirrors under mirror.build";
+        return Err(list.refuse(&key, message));
+    }
+    let address = Address::parse_file(&fill(list, &key, &choice.placeholders)?);
+    Ok(Own { address: address.map_err(|error| list.refuse(&key, error))?, is_list: true })
 }
 
 fn parse(node: &Node, key: &str, choice: &Choice<'_>) -> anyhow::Result<Address> {
@@ -195,7 +227,9 @@ fn dated(node: &Node, name: &str, choice: &Choice<'_>) -> anyhow::Result<Option<
             }
             parse(dated, &key, choice).map(Some)
         }
-        None if node.text_of("url").is_some_and(|url| url.contains(DATED)) => address(node, name, choice).map(Some),
+        None if node.text_of("url").is_some_and(|url| url.contains(DATED)) => {
+            own(node, name, choice).map(|own| Some(own.address))
+        }
         None => Ok(None),
     }
 }
@@ -280,7 +314,7 @@ fn shared<T>(
     for other in recipe.list_of("repository") {
         let other_name = other.text_of("name").unwrap_or_default();
         if let Some(found) = find(other_name)
-            && address(other, other_name, choice)?.public == own.public
+            && self::own(other, other_name, choice)?.address.public == own.public
         {
             return Ok(Some(found));
         }

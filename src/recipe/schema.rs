@@ -30,6 +30,9 @@ pub enum Kind {
         by: Option<&'static str>,
         /// Whether it replaces that one, or is merged over it.
         whole: bool,
+        /// Keys of which an entry has one: where it is merged over another entry, its own takes the place of that
+        /// one's.
+        one_of: &'static [&'static str],
         /// Keys of an entry.
         fields: &'static [Field],
     },
@@ -107,15 +110,17 @@ static ON: &[Field] = &{
     fields
 };
 
-const REPOSITORIES: Kind = Kind::Entries { by: Some("name"), whole: false, fields: REPOSITORY };
-const USERS: Kind = Kind::Entries { by: Some("name"), whole: false, fields: USER };
+const REPOSITORIES: Kind =
+    Kind::Entries { by: Some("name"), whole: false, one_of: &["url", "mirrorlist"], fields: REPOSITORY };
+const USERS: Kind = Kind::Entries { by: Some("name"), whole: false, one_of: &[], fields: USER };
 // The content of one and the mode of another would make a file that nobody wrote.
-const FILES: Kind = Kind::Entries { by: Some("path"), whole: true, fields: FILE };
-const SCRIPTS: Kind = Kind::Entries { by: None, whole: true, fields: SCRIPT };
+const FILES: Kind = Kind::Entries { by: Some("path"), whole: true, one_of: &[], fields: FILE };
+const SCRIPTS: Kind = Kind::Entries { by: None, whole: true, one_of: &[], fields: SCRIPT };
 
 static REPOSITORY: &[Field] = &[
     field("name", Kind::Text),
     field("url", Kind::Text),
+    field("mirrorlist", Kind::Text),
     field("suite", Kind::Text),
     field("components", Kind::List),
     field("key", Kind::Keys),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
+use super::merge::displace;
 use super::node::{Node, Origin, Value};
 use super::schema::{Field, Kind, REMOTE_KEY, find, join, unknown};
 use crate::error::{did_you_mean, usage};
@@ -80,11 +81,11 @@ impl Setting {
                 let known = table.get_mut(name).and_then(Node::table_mut);
                 self.set_named(known, fields, &full, rest)
             }
-            Kind::Entries { by, fields, .. } => {
+            Kind::Entries { by, one_of, fields, .. } => {
                 let list = table
                     .entry(name.clone())
                     .or_insert_with(|| Node { value: Value::List(Vec::new()), origin: self.origin.clone() });
-                self.set_entry(list, by, fields, &full, rest)
+                self.set_entry(list, by, one_of, fields, &full, rest)
             }
             Kind::Keys => {
                 let inner = table.entry(name.clone()).or_insert_with(|| self.empty_table());
@@ -117,6 +118,7 @@ impl Setting {
         &self,
         list: &mut Node,
         by: Option<&str>,
+        one_of: &[&str],
         fields: &[Field],
         parent: &str,
         path: &[String],
@@ -135,6 +137,7 @@ impl Setting {
             .position(|name| name == id)
             .and_then(|position| entries.get_mut(position))
             .ok_or_else(|| self.fail(format!("the recipe has no {parent}.{id}{hint}")))?;
+        displace(entry, one_of, |key| rest.len() == 1 && rest[0] == key);
         self.set_in_table(entry, fields, &join(parent, id), rest)
     }
 

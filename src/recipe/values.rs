@@ -4,9 +4,9 @@
 /// An address, taken apart as far as mkbase needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Without user name, password and closing slash.
+    /// Without user name, password and, of a folder, closing slash.
     pub public: String,
-    /// With all of it, but for the closing slash.
+    /// With all of it, but for that slash.
     pub full: String,
 }
 
@@ -14,6 +14,15 @@ impl Address {
     /// Reads the address of a folder on a server or of this machine. What it says never shows the address, which
     /// may hold a password.
     pub fn parse(text: &str) -> Result<Address, String> {
+        Address::read(text, true)
+    }
+
+    /// The same of a file, whose address may have a query.
+    pub fn parse_file(text: &str) -> Result<Address, String> {
+        Address::read(text, false)
+    }
+
+    fn read(text: &str, is_folder: bool) -> Result<Address, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err("this is no address; one starts with http://, https:// or file:///".into());
         };
@@ -24,24 +33,29 @@ impl Address {
         if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['"', '<', '>', '\\', '`']) {
             return Err("an address has no spaces, quotes or characters outside ASCII; write those as %XX".into());
         }
-        if text.contains(['?', '#']) {
+        if is_folder && text.contains(['?', '#']) {
             return Err("the address of a folder has no '?' and no '#'".into());
+        }
+        if text.contains('#') {
+            return Err("the address of a file has no '#'".into());
         }
         if text.contains('{') || text.contains('}') {
             return Err("an address has no braces but those of placeholders".into());
         }
-        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
         let (credentials, host) = match authority.rsplit_once('@') {
             Some((credentials, host)) => (Some(credentials), host),
             None => (None, authority),
         };
         match scheme {
-            "file" if !authority.is_empty() => return Err("the address of a folder starts with file:///".into()),
+            "file" if !authority.is_empty() => {
+                return Err("the address of what is on this machine starts with file:///".into());
+            }
             "file" => {}
             _ if host.is_empty() || host.starts_with(':') => return Err("the address has no host name".into()),
             _ => {}
         }
-        let path = path.trim_end_matches('/');
+        let path = if is_folder { path.trim_end_matches('/') } else { path };
         let public = format!("{scheme}://{host}{path}");
         let full = credentials.map_or_else(|| public.clone(), |user| format!("{scheme}://{user}@{host}{path}"));
         Ok(Address { public, full })
@@ -218,6 +232,17 @@ mod tests {
             "file://h/x",
         ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
+        }
+        for (text, public) in [
+            ("https://h/list?repo=os-1&arch=x", "https://h/list?repo=os-1&arch=x"),
+            ("http://u:p@h/list/", "http://h/list/"),
+            ("http://u:p@h?a@b", "http://h?a@b"),
+            ("file:///srv/list", "file:///srv/list"),
+        ] {
+            assert_eq!(Address::parse_file(text).expect(text).public, public);
+        }
+        for text in ["", "http://h/x#y", "ftp://h/x", "http://?x", "http://h/a b"] {
+            assert!(Address::parse_file(text).is_err(), "{text:?}");
         }
         assert!(Address::parse("htps://h").expect_err("unknown").contains("did you mean 'https'?"));
         assert!(!Address::parse("ftp://u:secret@h").expect_err("unknown").contains("secret"));

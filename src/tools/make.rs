@@ -108,7 +108,7 @@ fn make(context: &Context, shelf: &Shelf, plan: &Plan, lock: Option<Lock>) -> Re
     let digest = sha256(&text);
     let (folder, root) = shelf.begin().context(what)?;
     context.work.watch(folder.path())?;
-    deb.bootstrap(context, plan, &packages, &root).context("installing its packages").context(what)?;
+    deb.bootstrap(context, plan, &lock, &packages, &root).context("installing its packages").context(what)?;
     strip(&root).context("removing what no program reads").context(what)?;
     shelf.put(folder, &root, &digest)?;
     shelf.write_lock(plan.arch.deb, &text)?;

@@ -15,6 +15,7 @@ use crate::util::{has_program, is_root, note_skip, tree};
 use super::docker;
 
 mod apk;
+mod rpm;
 
 /// Whether programs of an architecture run here, outside any sandbox.
 fn runs(arch: &Arch) -> bool {
@@ -26,7 +27,7 @@ fn runs(arch: &Arch) -> bool {
 }
 
 /// An architecture whose programs do not run here.
-pub fn foreign() -> Option<&'static Arch> {
+fn foreign() -> Option<&'static Arch> {
     // Last those that somebody may be registering meanwhile.
     ["s390x", "ppc64el", "riscv64", "armhf", "arm64"]
         .into_iter()
@@ -125,14 +126,20 @@ fn checks_that_need_an_emulator_say_so() {
         skip!("checks_that_need_an_emulator_say_so: every architecture runs here");
     };
     let place = Place::new();
-    place.write("tree/var/lib/dpkg/status", "");
-    for name in ["bin/sh", "usr/bin/dpkg"] {
-        let program = place.write(&format!("tree/{name}"), arch.elf.smallest());
-        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).expect("own file");
-    }
-    let ended = place.mkbase(["check".as_ref(), place.path().join("tree").as_os_str()]).run().fails(11, &[]);
+    let check = |tree: &str, database: &str, program: &str| {
+        place.write(&format!("{tree}/{database}"), "");
+        for name in ["bin/sh", program] {
+            let program = place.write(&format!("{tree}/{name}"), arch.elf.smallest());
+            std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).expect("own file");
+        }
+        place.mkbase(["check".as_ref(), place.path().join(tree).as_os_str()]).run()
+    };
+    let ended = check("deb", "var/lib/dpkg/status", "usr/bin/dpkg").fails(11, &[]);
     let fault = ended.stdout().lines().find(|line| line.starts_with("dpkg/audit: ")).expect("it needs dpkg");
     assert!(fault.contains("another kind of machine") && fault.contains("qemu-user-static"), "{fault}");
+    // A database of SUSE, which the image's own rpm has to read.
+    let says = ["reading /usr/lib/sysimage/rpm/Packages.db", "another kind of machine", "qemu-user-static"];
+    check("rpm", "usr/lib/sysimage/rpm/Packages.db", "usr/bin/rpmdb").fails(1, &says);
 }
 
 /// Runs the rest of the command line with a registry of its own, which holds the entry of the first argument. Since

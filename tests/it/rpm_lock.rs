@@ -1,11 +1,11 @@
 //! The lock of an RPM image: updates of all or of some packages, builds from it without a network, in-house packages,
 //! groups and modules.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::skip;
+use crate::util::deb::gzip;
 use crate::util::mkbase::{Ended, Place};
 use crate::util::rpm::{Mini, mini};
 use crate::util::{has_program, is_root, now, sha256, tree};
@@ -153,7 +153,7 @@ fn an_update_changes_one_package_and_the_old_lock_gives_the_old_bytes() {
     let ended = case.run("build", &["--offline"]).fails(1, &["mini-hello 1.0-1.mn1", "mkbase fetch"]);
     assert!(!ended.stderr.contains("coreutils"), "only what is missing:\n{}", ended.stderr);
     // An archive that drops old packages.
-    case.mini.server.remove(&format!("{}/{}", Mini::path("BaseOS"), gone.path));
+    case.mini.server.remove(&format!("{}/{}", case.mini.path("BaseOS"), gone.path));
     case.run("fetch", &[]).fails(1, &["mini-hello 1.0-1.mn1", "not found"]);
     case.place.assert_nothing_left(&["image"]);
 }
@@ -252,7 +252,7 @@ fn keys(case: &Case) -> String {
 fn in_house_packages_are_signed_or_trusted() {
     let case = case_or_skip!("in_house_packages_are_signed_or_trusted", "", "", "");
     let read = |path: &str| std::fs::read(case.mini.folder.join(path.trim_start_matches('/'))).expect("a package");
-    let failing = |name: &str| read(&format!("{}/Packages/{name}-1.0-1.mn1.noarch.rpm", Mini::path("broken")));
+    let failing = |name: &str| read(&format!("{}/Packages/{name}-1.0-1.mn1.noarch.rpm", case.mini.path("broken")));
     let agent = read("corp/noarch/Packages/corp-agent-2.0-1.mn1.noarch.rpm");
     case.place.write("copy.rpm", &agent);
     let key = "files = [\"agent.rpm\"]\nkey = \"RPM-GPG-KEY-corp\"";
@@ -307,12 +307,6 @@ fn in_house_packages_are_signed_or_trusted() {
     let tree = tree::of_tar(&case.place.out("image").join("rootfs.tar"));
     assert!(tree.contains_key("usr/share/mini-unsigned/file"));
     case.place.assert_nothing_left(&["image"]);
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(text).expect("it compresses");
-    gzip.finish().expect("it ends")
 }
 
 /// A stream of a module with one package.

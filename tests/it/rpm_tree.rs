@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use crate::docker::{Image, engine_answers, run};
 use crate::skip;
+use crate::util::dnf::{self, text};
 use crate::util::mkbase::Place;
 use crate::util::rpm::{Mini, mini};
 use crate::util::tree::{self, Node, Tree};
@@ -50,11 +51,11 @@ const CHANGED: &[(&str, &str)] = &[
     ("/etc/shells", "%post of bash adds it"),
 ];
 /// What rpm finds changed besides in a container: the engine mounts it.
-const MOUNTED: [&str; 4] = ["/dev", "/etc/hosts", "/proc", "/sys"];
+pub const MOUNTED: [&str; 4] = ["/dev", "/etc/hosts", "/proc", "/sys"];
 
 /// A package set that has everything awkward in it: scriptlets of every kind, Lua, capabilities, set-id programs,
 /// hard links, accounts made by a scriptlet, host keys, weak dependencies that are left out.
-const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
+pub const PACKAGES: [&str; 4] = ["mini-hello", "mini-caps", "openssh-server", "tzdata"];
 
 fn rpm_of_host(arguments: &[String]) -> Output {
     Command::new("rpm").args(arguments).output().expect("rpm runs")
@@ -66,15 +67,8 @@ fn verify(tree: &Path) -> Vec<String> {
     ["--root", tree, "--dbpath", "/usr/lib/sysimage/rpm", "--verify", "--all"].map(str::to_owned).to_vec()
 }
 
-#[track_caller]
-fn text(output: Output) -> String {
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "it failed:\n{}{error}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stdout).expect("text")
-}
-
 /// Builds up to some stage and gives the tree's folder.
-fn stopped(place: &Place, mini: &Mini, recipe: &Path, stage: &str, more: &[&str]) -> PathBuf {
+pub fn stopped(place: &Place, mini: &Mini, recipe: &Path, stage: &str, more: &[&str]) -> PathBuf {
     let mut arguments = vec!["--stop-after", stage];
     arguments.extend(more);
     let ended = place.build(recipe, "image", &arguments).arguments(mini.mirrors()).run().success();
@@ -89,43 +83,6 @@ fn locked(place: &Place, recipe: &Path, mini: &Mini, more: &[&str]) -> (PathBuf,
     let text = std::fs::read_to_string(&path).expect("the lock");
     let lock = mkbase::lock::Lock::parse(&text, "tree.lock").expect("a lock");
     (path, lock.packages.iter().map(|p| format!("{}-{}.{}", p.name, p.version, p.arch)).collect())
-}
-
-/// The real dnf, for a system in a folder, with the kernel's file systems mounted there as for a container and nothing
-/// of the host's caches and settings.
-fn dnf(place: &Place, root: &Path, conf: &Path, epoch: i64) -> Command {
-    let home = place.path().join("home");
-    std::fs::create_dir_all(&home).expect("a folder");
-    std::fs::write(home.join(".rpmmacros"), "%_dbpath /usr/lib/sysimage/rpm\n%_install_langs C.UTF-8\n")
-        .expect("a file");
-    let script = "umask 022; for f in proc sys dev; do mkdir -p \"$1/$f\"; done; mount --bind /dev \"$1/dev\"; \
-                  mount -t proc proc \"$1/proc\"; mount --bind /sys \"$1/sys\"; mount -t tmpfs tmpfs /var/cache; \
-                  root=$1; shift; exec dnf -y -q --installroot \"$root\" --releasever 1 \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--pid", "--fork", "--uts", "--ipc", "sh", "-euc", script, "sh"]).arg(root);
-    command.arg("--config").arg(conf).arg(format!("--setopt=persistdir={}", place.path().join("dnf-state").display()));
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home).env("LANG", "C.UTF-8");
-    command.env("TZ", "UTC").env("SOURCE_DATE_EPOCH", epoch.to_string());
-    command
-}
-
-/// Has the real dnf install packages into an empty folder.
-fn install_with_dnf(place: &Place, mini: &Mini, packages: &[String], epoch: i64) -> PathBuf {
-    let root = place.path().join("theirs");
-    let mut conf = String::from(
-        "[main]\nbest=1\ngpgcheck=1\ninstall_weak_deps=0\nskip_if_unavailable=0\ntsflags=nodocs\nreposdir=/\nplugins=0\n",
-    );
-    let folder = mini.folder.display();
-    for name in ["BaseOS", "updates"] {
-        let arch = std::env::consts::ARCH;
-        conf.push_str(&format!(
-            "[{name}]\nname={name}\nbaseurl=file://{folder}/1/{name}/{arch}/os\ngpgkey=file://{folder}/RPM-GPG-KEY-mini-1\n"
-        ));
-    }
-    let conf = place.write("dnf.conf", conf);
-    let output = dnf(place, &root, &conf, epoch).arg("install").args(packages).output();
-    text(output.expect("unshare runs"));
-    root
 }
 
 /// What is compared of a tree: also the times of files that packages set. Whatever was written since `start` has the
@@ -213,16 +170,22 @@ fn the_tree_is_that_of_the_real_dnf() {
     if !is_root() {
         skip!("{TEST}: dnf makes a system as root only");
     }
+    assert_tree_of_dnf(&mini);
+}
+
+/// Has the real dnf install the packages, for the architecture of the distribution, and mkbase up to the installed tree.
+#[track_caller]
+pub fn assert_tree_of_dnf(mini: &Mini) {
     let place = Place::new();
     let recipe = mini.recipe(&place, "");
     let include = ["--include", &PACKAGES.join(",")];
     let start = now();
-    let (lock, packages) = locked(&place, &recipe, &mini, &include);
+    let (lock, packages) = locked(&place, &recipe, mini, &include);
     let lock = lock.to_str().expect("text").to_owned();
-    let ours = stopped(&place, &mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
+    let ours = stopped(&place, mini, &recipe, "bootstrap", &[&include[..], &["--locked", "--lock", &lock]].concat());
     let text = std::fs::read_to_string(&lock).expect("the lock");
     let epoch = mkbase::lock::Lock::parse(&text, "tree.lock").expect("a lock").epoch;
-    let theirs = install_with_dnf(&place, &mini, &packages, epoch);
+    let theirs = dnf::install(&place, mini, &["BaseOS", "updates"], &packages, epoch);
     let trees = [comparable(&theirs, start), comparable(&ours, start)];
     assert_equal(&trees[0], &trees[1]);
     let caps = |tree: &Tree| tree["usr/bin/mini-capable"].xattrs.keys().cloned().collect::<Vec<_>>();
@@ -238,7 +201,7 @@ fn the_tree_is_that_of_the_real_dnf() {
 }
 
 /// The lines of `rpm --verify` but for changed configuration files that are meant.
-fn unexpected(verified: &str) -> Vec<&str> {
+pub fn unexpected(verified: &str) -> Vec<&str> {
     // Its size need not change with its content.
     let is_meant = |line: &str| CHANGED.iter().any(|(path, _)| line[1..] == format!(".5....T.  c {path}"));
     verified.lines().filter(|line| !line.trim().is_empty() && !is_meant(line)).collect()
@@ -254,9 +217,15 @@ fn rpm_finds_every_file_as_its_package_has_it() {
     if !is_root() {
         skip!("{TEST}: rpm changes its root as root only");
     }
+    assert_verified_by_rpm(&mini);
+}
+
+/// Builds up to the clean tree, in which neither rpm nor the checks find a fault until there is one.
+#[track_caller]
+pub fn assert_verified_by_rpm(mini: &Mini) {
     let place = Place::new();
     let recipe = mini.recipe(&place, "");
-    let tree = stopped(&place, &mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
+    let tree = stopped(&place, mini, &recipe, "clean", &["--include", &PACKAGES.join(",")]);
     let path = tree.to_str().expect("text");
     place.mkbase(["check", path]).run().success();
     let output = rpm_of_host(&verify(&tree));
@@ -273,9 +242,9 @@ fn rpm_finds_every_file_as_its_package_has_it() {
 #[test]
 fn a_database_that_only_the_images_rpm_reads() {
     const TEST: &str = "a_database_that_only_the_images_rpm_reads";
-    /// Stands in for an rpm of Berkeley DB: its database has that name, and it locks even what it reads.
+    /// Stands in for an rpm with a database of its own: it has that name, and it locks even what it reads.
     const STAND_IN: &str = "#!/bin/sh\nset -eu\n[ \"$1 $3\" = '--dbpath --exportdb' ]\n: >\"$2/.dbenv.lock\"\n\
-                            mv \"$2/Packages\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
+                            mv \"$2/Packages.db\" \"$2/rpmdb.sqlite\"\nexec /usr/bin/rpmdb.real \"$@\"\n";
     let mini = match mini() {
         Ok(mini) => mini,
         Err(why) => skip!("{TEST}: {why}"),
@@ -287,7 +256,7 @@ fn a_database_that_only_the_images_rpm_reads() {
     let recipe = mini.recipe(&place, "");
     let tree = stopped(&place, &mini, &recipe, "clean", &[]);
     let rename = |from: &str, to: &str| std::fs::rename(tree.join(from), tree.join(to)).expect("a file of the tree");
-    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages");
+    rename("usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages.db");
     rename("usr/bin/rpmdb", "usr/bin/rpmdb.real");
     std::fs::write(tree.join("usr/bin/rpmdb"), STAND_IN).expect("a file");
     std::fs::set_permissions(tree.join("usr/bin/rpmdb"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
@@ -332,8 +301,9 @@ fn dnf_installs_from_the_repositories_that_the_image_has() {
 
     let conf = place.write("dnf.conf", "[main]\ngpgcheck=1\nbest=1\nskip_if_unavailable=0\nplugins=0\n");
     let repositories = format!("--setopt=reposdir={}", tree.join("etc/yum.repos.d").display());
-    let dnf =
-        |words: &[&str]| text(dnf(&place, &tree, &conf, 0).arg(&repositories).args(words).output().expect("dnf runs"));
+    let dnf = |words: &[&str]| {
+        text(dnf::dnf(&place, &tree, &conf, mini.arch, 0).arg(&repositories).args(words).output().expect("dnf runs"))
+    };
     let listed = dnf(&["repolist", "--all"]);
     let ids: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(ids, ["corp", "mini", "mini-updates"], "{listed}");

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::skip;
+use crate::util::key::Key;
 use crate::util::mkbase::{Place, shared_cache, test_user};
-use crate::util::rpm::{Mini, mini};
-use crate::util::{has_program, is_root, sha256};
+use crate::util::rpm::{Mini, mini, mini_with_old_rpm};
+use crate::util::{has_program, is_root, now, sha256};
 
 /// The hash of the image of a build.
 fn image(place: &Place, name: &str) -> String {
@@ -154,10 +155,12 @@ fn debootstrap_of_the_tools_tree() {
     place.assert_nothing_left(&["tree", "host"]);
 }
 
-/// What the address of a repository of a built-in recipe is below its server, and which stand-in it gets.
+/// The repositories of a built-in recipe, and the folders of the small distribution that each gets as a stand-in.
 fn repositories(recipe: &str, release: &str) -> Vec<(&'static str, &'static str)> {
     match (recipe, release) {
         ("centos", "7") => vec![("base", "BaseOS"), ("updates", "standin")],
+        ("amazonlinux", _) => vec![("amazonlinux", "all")],
+        ("fedora", "rawhide") => vec![("rawhide", "all")],
         ("fedora", _) => vec![("fedora", "BaseOS"), ("updates", "standin")],
         ("oraclelinux", "8") => vec![("ol8_baseos_latest", "BaseOS"), ("ol8_appstream", "standin")],
         ("oraclelinux", "9") => vec![("ol9_baseos_latest", "BaseOS"), ("ol9_appstream", "standin")],
@@ -170,35 +173,63 @@ fn repositories(recipe: &str, release: &str) -> Vec<(&'static str, &'static str)
 /// builds through the recipe all the same.
 #[test]
 fn the_built_in_recipes_build_from_repositories_laid_out_as_theirs() {
-    let mini = match mini() {
-        Ok(mini) => mini,
+    let (mini, old) = match mini().and_then(|mini| Ok((mini, mini_with_old_rpm()?))) {
+        Ok(both) => both,
         Err(why) => skip!("the_built_in_recipes_build_from_repositories_laid_out_as_theirs: {why}"),
     };
     let place = Place::new();
-    mini.recipe(&place, "");
-    let key = place.path().join("RPM-GPG-KEY-mini-1");
+    // As the real ones have it: packages for i686 too, which none of the recipes asks for.
+    for distribution in [&mini, &old] {
+        distribution.publish_with_i686("BaseOS", now());
+    }
+    // Amazon's metadata is signed, and must be.
+    let signer = Key::new("signer");
+    place.write("signer.asc", signer.public());
+    let signer_key = place.path().join("signer.asc");
     let cases = [
         ("rocky", &["8", "9", "10"][..]),
         ("almalinux", &["8", "9", "10"]),
         ("centos", &["7", "9", "10"]),
-        ("fedora", &["43", "44"]),
+        ("fedora", &["43", "44", "rawhide"]),
         ("oraclelinux", &["8", "9", "10"]),
+        ("amazonlinux", &["2023"]),
     ];
+    let all = mini.publish_version("0123", &["1/BaseOS/x86_64/os", "standin/noarch"], now());
+    let list = String::from_utf8(mini.server.body(&format!("{all}/repodata/repomd.xml")).read()).expect("text");
+    mini.server.put(format!("{all}/repodata/repomd.xml.asc"), signer.sign_detached(&list).into_bytes());
     for (recipe, releases) in cases {
         for release in releases {
             let shown = format!("{recipe}:{release}");
             let text = place.mkbase(["recipes", recipe]).run().success().stdout().to_string();
             let mut more: Vec<String> = ["--arch", "x86_64"].map(String::from).into();
+            // With an rpm of the kind that the release has.
+            let mini = if matches!(*release, "7" | "8") { &old } else { &mini };
+            let keys = [&mini.folder.join("RPM-GPG-KEY-mini-1"), &signer_key].map(|key| format!("{key:?}")).join(", ");
+            if *release == "7" {
+                more.extend(["--include", "mini-old-rpm"].map(String::from));
+            }
             for (name, stand_in) in repositories(recipe, release) {
                 assert!(text.contains(&format!("= \"{name}\"")), "{recipe} has the repository {name}");
-                let folder = if stand_in == "standin" { "standin/noarch" } else { "1/BaseOS/x86_64/os" };
-                more.extend(["--mirror".into(), format!("{name}={}/{folder}", mini.server.url())]);
-                more.extend(["--set".into(), format!("repository.{name}.key={}", key.display())]);
+                let folder = match stand_in {
+                    "standin" => "/standin/noarch",
+                    "all" => &all,
+                    _ => "/1/BaseOS/x86_64/os",
+                };
+                let url = format!("{}{folder}", mini.server.url());
+                more.extend(["--set".into(), format!("repository.{name}.key=[{keys}]")]);
+                if text.contains("mirrorlist") {
+                    mini.server.put("/mirror.list", url.into_bytes());
+                    let list = format!("{}/mirror.list", mini.server.url());
+                    more.extend(["--set".into(), format!("repository.{name}.mirrorlist={list}")]);
+                } else {
+                    more.extend(["--mirror".into(), format!("{name}={url}")]);
+                }
             }
             place.build(&shown, "image", &[]).arguments(more).run().success();
             let os_release = place.out("image").join("manifest.json");
             let manifest = std::fs::read_to_string(os_release).expect("the manifest");
             assert!(manifest.contains("-release\""), "{shown}: {manifest}");
+            assert!(!manifest.contains("\"i686\""), "{shown}: {manifest}");
         }
     }
     place.assert_nothing_left(&["image"]);

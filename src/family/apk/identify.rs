@@ -41,7 +41,9 @@ pub fn identify(
     if let Some(known) = context.fetcher.noted(&key).and_then(|note| read_note(&key, &note)) {
         return Ok(known);
     }
-    let found = mirrors::in_turn(context, repository, |url| fetch(context, url, info, path)).with_context(|| {
+    let found =
+        mirrors::in_turn(context, &repository.name, &repository.build_urls, |url| fetch(context, url, info, path));
+    let found = found.with_context(|| {
         format!("fetching {} {} from the repository '{}'", info.name, info.version, repository.name)
     })?;
     context.fetcher.note(&key, write_note(&key, &found).as_bytes())?;

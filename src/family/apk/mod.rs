@@ -79,7 +79,7 @@ impl Family for Apk {
         version::compare(a, b)
     }
 
-    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+    fn bootstrap(&self, context: &Context, plan: &Plan, _: &Lock, packages: &[Fetched], root: &Root) -> Result<()> {
         let files = packages.iter().filter(|fetched| fetched.package.repository.is_empty());
         let files = files.map(|fetched| (fetched.package.name.as_str(), fetched.package.checksum.as_str()));
         let world = world::lines(plan, files)?;

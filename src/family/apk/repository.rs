@@ -38,7 +38,7 @@ pub fn read(context: &Context, repository: &Repository, arch: &str) -> Result<Co
     check(repository).with_context(doing)?;
     let keys = keys(repository).with_context(doing)?;
     let read = |url: &str| read_once(&context.fetcher, repository, url, arch, keys.as_ref());
-    mirrors::in_turn(context, repository, read).with_context(doing)
+    mirrors::in_turn(context, &repository.name, &repository.build_urls, read).with_context(doing)
 }
 
 fn check(repository: &Repository) -> Result<()> {

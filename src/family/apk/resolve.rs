@@ -92,19 +92,13 @@ pub fn resolve(context: &Context, plan: &Plan, previous: Option<&Previous>) -> R
         recipe: plan.digest.clone(),
         epoch,
         repositories,
+        modules: Vec::new(),
         packages,
     })
 }
 
 fn take_apart(repository: &crate::plan::Repository, contents: Contents) -> (LockedRepository, Vec<Info>) {
-    let locked = LockedRepository {
-        name: repository.name.clone(),
-        url: repository.url.clone(),
-        suite: String::new(),
-        date: contents.index.date,
-        index: contents.sha256,
-    };
-    (locked, contents.index.packages)
+    (LockedRepository::new(repository, contents.index.date, contents.sha256), contents.index.packages)
 }
 
 fn own_files<'p>(plan: &'p Plan, arch: &str) -> Result<Vec<OwnFile<'p>>> {

@@ -21,13 +21,7 @@ pub fn refuse_rollback(plan: &Plan, contents: &[Contents], previous: &Previous) 
 
 /// The repository's line of the lock.
 pub fn locked(repository: &Repository, contents: &Contents) -> LockedRepository {
-    LockedRepository {
-        name: repository.name.clone(),
-        url: repository.url.clone(),
-        suite: repository.suite.clone(),
-        date: contents.date,
-        index: contents.sha256.clone(),
-    }
+    LockedRepository::new(repository, contents.date, contents.sha256.clone())
 }
 
 /// Decides with as many of the held versions as possible: first with all that the repositories still have; where
@@ -198,13 +192,7 @@ mod tests {
         };
         let mut previous = previous(&[]);
         let first = &plan.repositories[0];
-        previous.lock.repositories.push(LockedRepository {
-            name: first.name.clone(),
-            url: first.url.clone(),
-            suite: first.suite.clone(),
-            date: 1_700_000_000,
-            index: String::new(),
-        });
+        previous.lock.repositories.push(LockedRepository::new(first, 1_700_000_000, String::new()));
         refuse_rollback(&plan, &contents(1_700_000_000), &previous).expect("it is as old");
         let error = refuse_rollback(&plan, &contents(1_699_999_999), &previous).expect_err("it is older").to_string();
         for words in [first.name.as_str(), "2023-11-14T22:13:19Z", "2023-11-14T22:13:20Z", "--allow-rollback"] {

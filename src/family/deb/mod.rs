@@ -78,7 +78,7 @@ impl Family for Deb {
         version::compare(a, b)
     }
 
-    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+    fn bootstrap(&self, context: &Context, plan: &Plan, _: &Lock, packages: &[Fetched], root: &Root) -> Result<()> {
         match self.engine {
             Engine::Native => native::bootstrap(context, plan, packages, root),
             Engine::Debootstrap => debootstrap::bootstrap(context, plan, packages, root),

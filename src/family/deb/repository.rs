@@ -42,7 +42,7 @@ pub struct Contents {
 
 /// Fetches and verifies a repository and reads its indexes for `arch`. `now` is in seconds since 1970.
 pub fn read(context: &Context, repository: &Repository, arch: &str, now: i64) -> Result<Contents> {
-    mirrors::in_turn(context, repository, |url| {
+    mirrors::in_turn(context, &repository.name, &repository.build_urls, |url| {
         read_once(context, repository, &base(url, &repository.suite), arch, now)
     })
     .with_context(|| format!("reading the repository '{}'", repository.name))

@@ -100,6 +100,7 @@ fn decide_pinned(
         recipe: plan.digest.clone(),
         epoch: dates::epoch(plan, repositories)?,
         repositories: repositories.to_vec(),
+        modules: Vec::new(),
         packages,
     };
     Ok((lock, selection.unknown))

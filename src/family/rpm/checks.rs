@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::repofile::{self, RepoFile, expand};
-use super::{database, files, sqlite};
+use super::{berkeley, database, files, sqlite};
 use crate::check::{Check, Subject};
 use crate::root::{Kind, Root, kind};
 
@@ -14,7 +14,7 @@ use crate::root::{Kind, Root, kind};
 pub static CHECKS: &[Check] = &[
     Check {
         name: "rpm/database",
-        sentence: "The RPM database is sound, one file, and every package in it can be read.",
+        sentence: "The RPM database is sound, and every package in it can be read.",
         run: database_is_sound,
     },
     Check {
@@ -37,15 +37,17 @@ fn database_is_sound(subject: &Subject<'_>) -> Result<Vec<String>> {
     let Some(path) = database::find(subject.root) else {
         return Ok(vec!["there is no RPM database; build the image anew".to_owned()]);
     };
-    let is_sqlite = path.extension().is_some_and(|end| end == "sqlite");
-    let sound = if is_sqlite { sqlite::check(subject.root, &path) } else { Ok(()) };
+    let sound = match path.parent() {
+        Some(folder) if path.ends_with(berkeley::PACKAGES) => berkeley::check(subject.root, folder),
+        _ => sqlite::check(subject.root, &path),
+    };
     let sound = sound.and_then(|()| database::identities(subject.root));
     Ok(sound.err().map(|error| format!("{error:#}; build the image anew")).into_iter().collect())
 }
 
 fn repositories(subject: &Subject<'_>) -> Result<Vec<String>> {
     let files = repofile::read_all(subject.root)?;
-    let variables = repofile::variables(subject.root, &[])?;
+    let variables = repofile::variables(subject.root, BTreeMap::new())?;
     let mut faults = Vec::new();
     let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
     let mut enabled = 0;

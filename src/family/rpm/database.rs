@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::header::{Header, MAGIC, body_size, lengths, tag};
 use super::package::{Identity, identity};
 use super::sqlite;
+use super::{bdb, berkeley};
 use crate::family::links::Links;
 use crate::family::{Installed, Owners};
 use crate::root::Root;
@@ -16,10 +17,10 @@ use crate::sandbox::Sandbox;
 
 /// Where databases are: of Fedora and EL 10, and of earlier releases.
 const FOLDERS: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
-/// The database as SQLite.
+/// The database as SQLite; that of EL 8 and older is one of Berkeley DB.
 const SQLITE: &str = "rpmdb.sqlite";
-/// The database of Berkeley DB (EL 8 and older) and that of rpm's own (SUSE), which the image's own rpm reads.
-const OTHERS: [&str; 2] = ["Packages", "Packages.db"];
+/// The database as rpm's own (SUSE), which the image's own rpm reads.
+const OWN: &str = "Packages.db";
 /// Where the image's own rpm reads a copy of its database, since it writes locks beside one even when it reads it. In
 /// the sandbox that is memory.
 const COPY: &str = "/dev/shm/rpmdb";
@@ -39,43 +40,45 @@ const STATE_NETSHARED: u64 = 3;
 
 /// Where the database of a tree is, if it has one.
 pub fn find(root: &Root) -> Option<PathBuf> {
-    let files =
-        |folder: &&str| [SQLITE].iter().chain(&OTHERS).map(|name| Path::new(folder).join(name)).collect::<Vec<_>>();
+    let files = |folder: &&str| [SQLITE, berkeley::PACKAGES, OWN].map(|name| Path::new(folder).join(name));
     FOLDERS.iter().flat_map(files).find(|path| root.exists(path))
 }
 
 /// The headers of everything in the database, keys included.
 fn headers(root: &Root) -> Result<Vec<Header>> {
     let Some(path) = find(root) else { bail!("the image has no RPM database below /{}", FOLDERS.join(" or /")) };
-    let reading = || format!("reading /{}", path.display());
-    if path.ends_with(SQLITE) {
-        let blobs = sqlite::load(root, &path).and_then(|database| sqlite::blobs(&database)).with_context(reading)?;
-        return blobs.iter().map(|blob| Header::parse(blob)).collect::<Result<_>>().with_context(reading);
-    }
-    let folder = path.parent().unwrap_or(Path::new("")).display();
-    let script = format!("cp -a /{folder} {COPY} && rm -f {COPY}/__db.* && exec rpmdb --dbpath {COPY} --exportdb");
-    let sandbox = Sandbox::new(root, "sh").args(["-euc", &script]).read_only().named("rpmdb --exportdb");
-    from_stream(&sandbox.run().with_context(reading)?).with_context(reading)
+    let blobs = blobs(root, &path)?;
+    let parsed = blobs.iter().map(|blob| Header::parse(blob)).collect::<Result<_>>();
+    parsed.with_context(|| format!("reading /{}", path.display()))
 }
 
-/// Headers one after the other, as `rpmdb --exportdb` writes them.
-fn from_stream(mut stream: &[u8]) -> Result<Vec<Header>> {
-    let mut headers = Vec::new();
+/// The header blobs of the database at `path`, in the order of their numbers.
+pub(super) fn blobs(root: &Root, path: &Path) -> Result<Vec<Vec<u8>>> {
+    let read = || match path.file_name().and_then(|name| name.to_str()) {
+        Some(SQLITE) => sqlite::blobs(&sqlite::load(root, path)?),
+        Some(berkeley::PACKAGES) => bdb::headers(&root.read(path)?),
+        _ => {
+            let folder = path.parent().unwrap_or(Path::new("")).display();
+            let script = format!("cp -a /{folder} {COPY} && exec rpmdb --dbpath {COPY} --exportdb");
+            let sandbox = Sandbox::new(root, "sh").args(["-euc", &script]).read_only().named("rpmdb --exportdb");
+            from_stream(&sandbox.run()?)
+        }
+    };
+    read().with_context(|| format!("reading /{}", path.display()))
+}
+
+/// The blobs of headers one after the other, as `rpmdb --exportdb` writes them.
+fn from_stream(mut stream: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut blobs = Vec::new();
     while !stream.is_empty() {
         let rest = stream.strip_prefix(&MAGIC).context("a header does not begin as one")?;
         let start = rest.first_chunk::<8>().context("a header is cut off")?;
         let (entries, store) = lengths(*start)?;
         let (blob, after) = rest.split_at_checked(8 + body_size(entries, store)).context("a header is cut off")?;
-        headers.push(Header::parse(blob)?);
+        blobs.push(blob.to_vec());
         stream = after;
     }
-    Ok(headers)
-}
-
-/// The database as such a stream.
-pub fn export(root: &Root, path: &Path) -> Result<Vec<u8>> {
-    let blobs = sqlite::load(root, path).and_then(|database| sqlite::blobs(&database))?;
-    Ok(blobs.iter().flat_map(|blob| [&MAGIC[..], blob].concat()).collect())
+    Ok(blobs)
 }
 
 /// The packages in the database, by name, version and architecture.

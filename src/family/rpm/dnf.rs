@@ -4,6 +4,7 @@
 //! Debian. dnf 5 has another interface; where the host has that one, the tools tree serves.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -21,6 +22,8 @@ use crate::tools::{TARGET, Tools};
 const DRIVER: &str = include_str!("driver.py");
 /// Bytes that are set aside for an answer: what a full disk was the reason of can be told all the same.
 const ANSWER: usize = 256 << 10;
+/// Bytes of a scriptlet's output that are of use in an error.
+const SAID: u64 = 64 << 10;
 /// Where the folder of a job is for dnf.
 pub const WORK: &str = "/mkbase/dnf";
 /// Where the package files are for dnf.
@@ -128,7 +131,7 @@ impl<'a> Job<'a> {
             root: TARGET,
             work: WORK,
             releasever: plan.rpm.releasever.as_str(),
-            arch: machine(plan.arch.rpm),
+            arch: plan.arch.rpm_packages[0],
             foreign,
             module_platform_id: plan.rpm.module_platform_id.as_str(),
             weak: plan.packages.recommends,
@@ -201,7 +204,7 @@ impl<'a> Dnf<'a> {
         if let Some(epoch) = self.epoch {
             command = command.epoch(epoch);
         }
-        let output = command.output().map_err(|error| overdue(error, job.action))?;
+        let output = command.output().map_err(|error| overdue(error, &self.folder.join("said")))?;
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             self.context.ui.detail(line);
         }
@@ -233,30 +236,45 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
     serde_json::from_slice(&text).context("reading the answer of dnf")
 }
 
-/// The architecture that the newest packages of a base architecture are built for, which dnf takes the others from.
-fn machine(base: &str) -> &str {
-    match base {
-        "i386" => "i686",
-        "armhfp" => "armv7hl",
-        other => other,
-    }
-}
-
 /// dnf writes a list of problems one below the other.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ").replace(":;", ":")
 }
 
-/// Of a run that took too long, which package had its scriptlet running.
-fn overdue(error: anyhow::Error, action: &str) -> anyhow::Error {
-    let Some(timed_out) = error.chain().find_map(|cause| cause.downcast_ref::<TimedOut>()) else { return error };
+/// Of a run that took too long, which package had its scriptlet running, and what that had said: it writes to a file in
+/// this folder.
+fn overdue(error: anyhow::Error, folder: &Path) -> anyhow::Error {
+    let timed_out = match error.downcast::<TimedOut>() {
+        Ok(timed_out) => timed_out,
+        Err(error) => return error,
+    };
     let text = String::from_utf8_lossy(&timed_out.output.stderr).into_owned();
-    let running = text.lines().rev().find_map(|line| line.strip_prefix("running a scriptlet of "));
-    match running.filter(|_| action == "install") {
-        Some(package) => error.context(format!("a scriptlet of {package} did not come to its end")),
-        None => error,
+    let running = text.lines().rev().find_map(|line| {
+        let (begin, package) = line.strip_prefix("after ")?.split_once(" bytes running a scriptlet of ")?;
+        Some((begin.parse().ok()?, package))
+    });
+    let Some((begin, package)) = running else { return timed_out.into() };
+    let stderr = newest_file(folder, begin).unwrap_or_else(|error| format!("(unreadable: {error})").into_bytes());
+    let output = Output { stdout: Vec::new(), stderr, ..timed_out.output };
+    TimedOut { command: format!("a scriptlet of {package}"), output, ..timed_out }.into()
+}
+
+/// What is in the newest file of a folder from that byte on; of more than [`SAID`] bytes the end.
+fn newest_file(folder: &Path, begin: u64) -> std::io::Result<Vec<u8>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        files.push((entry.metadata()?.modified()?, entry.path()));
     }
+    let mut said = Vec::new();
+    if let Some((_, path)) = files.into_iter().max() {
+        let mut file = std::fs::File::open(path)?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(begin.max(end.saturating_sub(SAID))))?;
+        file.take(SAID).read_to_end(&mut said)?;
+    }
+    Ok(said)
 }
 
 /// The Python that dnf 4 runs with: what its own program begins with.
@@ -267,8 +285,7 @@ fn interpreter(tools: &Tools) -> Result<String> {
             continue;
         }
         let mut start = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(root.open_file(name)?, 128), &mut start)
-            .with_context(|| format!("reading /{name}"))?;
+        root.open_file(name)?.take(128).read_to_end(&mut start).with_context(|| format!("reading /{name}"))?;
         let line = String::from_utf8_lossy(&start).lines().next().unwrap_or_default().to_owned();
         let program = line.strip_prefix("#!").and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
         if let Some(program) = program.filter(|program| program.contains("python")) {
@@ -282,18 +299,52 @@ fn interpreter(tools: &Tools) -> Result<String> {
 /// The settings of rpm for an image.
 fn macros(plan: &Plan) -> String {
     let locale = plan.system.locale.as_str();
-    let own = [("_dbpath", plan.rpm.dbpath.as_str()), ("_install_langs", locale)];
+    // rpm notes it in the database (Installcolor). By itself it takes that of the machine it runs on.
+    let color = if plan.arch.elf.bits == 64 { "3" } else { "0" };
+    let own = [("_dbpath", plan.rpm.dbpath.as_str()), ("_install_langs", locale), ("_transaction_color", color)];
     MACROS.iter().chain(&own).map(|(name, value)| format!("%{name} {value}\n")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{arch, plan};
+
+    #[test]
+    fn settings_follow_the_architecture_of_the_image() {
+        for (name, expected) in [("amd64", "3"), ("arm64", "3"), ("armhf", "0"), ("i386", "0")] {
+            let plan = Plan { arch: arch::from_name(name).expect("known"), ..plan::testing::plan() };
+            let line = format!("%_transaction_color {expected}\n");
+            assert!(macros(&plan).contains(&line), "{name}");
+        }
+    }
 
     #[test]
     fn errors_of_dnf_become_one_line() {
         assert_eq!(one_line("\n Problem: a\n  - b\n\n"), "Problem: a; b");
         assert_eq!(one_line("Transaction test error:\n  file /x"), "Transaction test error: file /x");
+    }
+
+    #[test]
+    fn a_scriptlet_that_hangs_is_named_with_what_it_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let timed_out = |stderr: &str| TimedOut {
+            command: "dnf".into(),
+            limit: std::time::Duration::from_secs(9),
+            output: Output { code: -1, stdout: Vec::new(), stderr: stderr.into() },
+        };
+        let shown = |error: anyhow::Error| overdue(error, folder.path()).to_string();
+        assert_eq!(shown(anyhow::anyhow!("another one")), "another one");
+        let other = shown(timed_out("x").into());
+        assert!(other.starts_with("dnf did not end within 9 s") && other.ends_with("x"), "{other}");
+        let running =
+            || timed_out("after 0 bytes running a scriptlet of a-1\nafter 5 bytes running a scriptlet of b-2\nx\n");
+        assert!(shown(running().into()).ends_with(", and said nothing"));
+        std::fs::write(folder.path().join("tmpx"), "of a\nof b\n").expect("writes");
+        let expected = "a scriptlet of b-2 did not end within 9 s and was killed; it said:\n    of b";
+        assert_eq!(shown(running().into()), expected);
+        std::fs::write(folder.path().join("tmpx"), "y".repeat(100_000)).expect("writes");
+        assert_eq!(newest_file(folder.path(), 5).expect("it is read").len() as u64, SAID);
     }
 
     #[test]

@@ -4,25 +4,33 @@ Run as `python3 dnf.py JOB ANSWER`: both are JSON files. The interface is used r
 the exact transaction, tells the output of scriptlets from other output, and reads no configuration but what is set
 here. What fails for a reason that dnf knows is in the answer, under "error"; the exit code is then still 0.
 """
+import ctypes
 import json
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 
 import dnf
 import dnf.callback
 import dnf.conf
 import dnf.exceptions
+import dnf.module.module_base
 import dnf.repo
 import dnf.subject
 import dnf.transaction
 import dnf.yum.rpmtrans
 import hawkey
+import libdnf.module
 import libdnf.transaction
 
 # What environments are asked for with, as in kickstart files; dnf 4 itself takes their names for those of groups.
 ENVIRONMENT = "@^"
+# Bytes on the disk that are set aside for what scriptlets and rpm say.
+ROOM = 256 << 10
+# fallocate(2): the file is no longer for it.
+FALLOC_FL_KEEP_SIZE = 1
 # Where the macros of the job are.
 HOME = os.environ["HOME"]
 REASONS = {
@@ -31,8 +39,28 @@ REASONS = {
 }
 
 
+# Beginnings of what dnf logs of a request that failed and its error says anyway.
+KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
+
+
 class Refused(Exception):
     """Something that dnf cannot do, in words."""
+
+
+class Reasons(logging.Handler):
+    """Keeps what dnf logs of requests that fail: their error has no more than the requests."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.texts = []
+
+    def emit(self, record):
+        text = record.getMessage()
+        if not text.startswith(KNOWN):
+            self.texts.append(text)
+
+
+REASONS_LOGGED = Reasons()
 
 
 def make_base(job):
@@ -116,7 +144,9 @@ def solve(job, held):
     kept = hold(base, held)
     unknown = [s for s in job["exclude"] if not known(base, s)]
     environments = [s for s in job["include"] if s.startswith(ENVIRONMENT)]
-    base.install_specs([s for s in job["include"] if s not in environments], exclude=[])
+    mark(base, [s for s in job["include"] if s not in environments])
+    # Those of streams that are no default are visible by now.
+    kept += hold(base, without(held, kept))
     for spec in environments:
         environment = base.comps.environment_by_pattern(spec[len(ENVIRONMENT):])
         if environment is None:
@@ -125,6 +155,26 @@ def solve(job, held):
     for package in files:
         base.package_install(package)
     return base, kept, unknown
+
+
+def mark(base, specs):
+    """Asks for everything but environments. As for `dnf install` groups and modules come first: a name is then that of
+    a package in the streams that are asked for."""
+    REASONS_LOGGED.texts.clear()
+    is_group = [s.startswith("@") for s in specs]
+    for wanted in True, False:
+        try:
+            base.install_specs([s for s, group in zip(specs, is_group) if group is wanted], exclude=[])
+        except dnf.exceptions.MarkingErrors as error:
+            # A stream that is asked for needs another one than a default stream: the default gives way.
+            if not is_about_defaults(error):
+                raise
+
+
+def is_about_defaults(error):
+    specs = (error.no_match_group_specs, error.error_group_specs, error.no_match_pkg_specs, error.error_pkg_specs)
+    kind = libdnf.module.ModulePackageContainer.ModuleErrorType_ERROR_IN_DEFAULTS
+    return not any(specs) and error.module_depsolv_errors[1] == kind
 
 
 def known(base, spec):
@@ -178,7 +228,15 @@ def resolve(job):
             "digest": digest,
             "reason": REASONS.get(item.reason, "wanted"),
         })
-    return {"packages": packages, "unknown": unknown}
+    return {"packages": packages, "unknown": unknown, "modules": modules(base)}
+
+
+def modules(base):
+    """The streams that the transaction enables, and the profiles that it installs."""
+    container = base._moduleContainer
+    profiles = dict(container.getInstalledProfiles())
+    enabled = dict(container.getEnabledStreams())
+    return [{"name": n, "stream": s, "profiles": list(profiles.get(n, ()))} for n, s in enabled.items()]
 
 
 class Display(dnf.yum.rpmtrans.TransactionDisplay):
@@ -188,21 +246,33 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
         super().__init__()
         self.said = []
         self.last = ""
+        self.length = 0
         self.failures = []
 
     def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
         if action == dnf.transaction.PKG_SCRIPTLET:
-            # For whoever has to say what was running when the time was over.
-            print("running a scriptlet of %s" % package, file=sys.stderr, flush=True)
+            # For whoever has to say what was running when the time was over, and what it had said.
+            print("after %d bytes running a scriptlet of %s" % (self.length, package), file=sys.stderr, flush=True)
 
     def scriptout(self, msgs):
         if not msgs:
             return
-        self.last = msgs if isinstance(msgs, str) else msgs.decode("utf-8", "replace")
+        self.length += len(msgs)
+        self.last = msgs.decode("utf-8", "replace")
         self.said.append(self.last)
 
     def error(self, message):
         self.failures.append({"message": str(message), "output": self.last})
+
+
+class Transaction(dnf.yum.rpmtrans.RPMTransaction):
+    """dnf has scriptlets and rpm write to a temporary file. That the disk is full, rpm can then tell all the same."""
+
+    def _setupOutputLogging(self, *arguments, **named):
+        super()._setupOutputLogging(*arguments, **named)
+        zero, room = ctypes.c_int64(0), ctypes.c_int64(ROOM)
+        # File systems need not be able to.
+        ctypes.CDLL(None).fallocate64(self._writepipe.fileno(), FALLOC_FL_KEEP_SIZE, zero, room)
 
 
 def run(command, purpose):
@@ -246,6 +316,10 @@ def install(job):
                 raise Refused("%s: %s" % (package, message))
     # Scriptlets get root's home, as on a running system. Up to here it was that of the macros.
     os.environ["HOME"] = "/root"
+    # What scriptlets say is then to be read from outside, if they are killed.
+    tempfile.tempdir = os.path.join(job["work"], "said")
+    os.mkdir(tempfile.tempdir)
+    dnf.yum.rpmtrans.RPMTransaction = Transaction
     display = Display()
     base.do_transaction(display=display)
     failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]
@@ -269,8 +343,8 @@ def describe(error):
         ):
             parts.extend("%s '%s'" % (what, spec) for spec in specs)
         if error.module_depsolv_errors:
-            parts.append("modules conflict: " + str(error.module_depsolv_errors[0]))
-        return "; ".join(parts)
+            parts.append(dnf.module.module_base.format_modular_solver_errors(error.module_depsolv_errors[0]))
+        return "; ".join(parts + REASONS_LOGGED.texts)
     return str(error)
 
 
@@ -289,6 +363,7 @@ def log_of_libdnf(job):
 def main():
     # dnf says through its log why it left something out.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("dnf").addHandler(REASONS_LOGGED)
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     try:

@@ -74,8 +74,6 @@ pub mod tag {
     pub const PAYLOAD_DIGEST: u32 = 5092;
     /// Its algorithm, as OpenPGP numbers them.
     pub const PAYLOAD_DIGEST_ALGORITHM: u32 = 5093;
-    /// `name:stream:version:context` of the module that a package is from.
-    pub const MODULARITY_LABEL: u32 = 5096;
 }
 
 /// A parsed header; owns its bytes.

@@ -7,8 +7,6 @@ use serde::Deserialize;
 
 use super::database;
 use super::dnf::{Dnf, Job, JobFile, PACKAGES, WORK};
-use super::header::tag;
-use super::modules;
 use super::package::{Identity, Package};
 use super::rebuild;
 use super::sqlite;
@@ -51,7 +49,7 @@ pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetc
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
     let step = context.ui.step("Verifying");
     let keys = Keys::new(plan)?;
-    let labels = verify_all(context.jobs, &packages, &keys)?;
+    verify_all(context.jobs, &packages, &keys)?;
     step.done(format_args!("{} packages", packages.len()));
 
     let step = context.ui.step("Installing");
@@ -80,7 +78,6 @@ pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetc
     database::claim(root, path, &MOUNT_POINTS).context("completing the RPM database")?;
     compare(root, &locked)?;
     mount_points(root)?;
-    modules::write(plan, &labels, root)?;
     if plan.rpm.rebuild {
         rebuild::rebuild(context, root, path)?;
     }
@@ -88,10 +85,10 @@ pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetc
     Ok(())
 }
 
-/// Verifies every package, and that it is the one that the lock names. Gives their labels of modules.
-fn verify_all(jobs: usize, packages: &[&Fetched], keys: &Keys<'_>) -> Result<Vec<String>> {
+/// Verifies every package, and that it is the one that the lock names.
+fn verify_all(jobs: usize, packages: &[&Fetched], keys: &Keys<'_>) -> Result<()> {
     let all: Vec<usize> = (0..packages.len()).collect();
-    let labels = parallel(jobs, &all, |i| {
+    parallel(jobs, &all, |i| {
         let Fetched { package: locked, file } = packages[i];
         let place = || format!("verifying the package {} {}", locked.name, locked.version);
         let mut package = Package::open(file).with_context(place)?;
@@ -104,10 +101,9 @@ fn verify_all(jobs: usize, packages: &[&Fetched], keys: &Keys<'_>) -> Result<Vec
         if found != wanted {
             bail!("the lock has the package {wanted}, and its file is {found}; renew the lock");
         }
-        let label = package.header.text(tag::MODULARITY_LABEL).with_context(place)?;
-        Ok(label.map(|label| label.into_owned()))
+        Ok(())
     })?;
-    Ok(labels.into_iter().flatten().collect())
+    Ok(())
 }
 
 fn of_lock(package: &LockedPackage) -> Identity {

@@ -13,6 +13,8 @@ use crate::lock::{Lock, Previous};
 use crate::plan::Plan;
 use crate::root::Root;
 
+mod bdb;
+mod berkeley;
 mod checks;
 mod configure;
 pub mod database;
@@ -22,6 +24,8 @@ mod header;
 mod install;
 mod leftovers;
 mod locale;
+mod location;
+mod mirrorlist;
 mod modules;
 mod package;
 mod rebuild;
@@ -55,8 +59,9 @@ impl Family for Rpm {
         version::compare(a, b)
     }
 
-    fn bootstrap(&self, context: &Context, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
-        install::bootstrap(context, &context.tools.dnf(context)?, plan, packages, root)
+    fn bootstrap(&self, context: &Context, plan: &Plan, lock: &Lock, packages: &[Fetched], root: &Root) -> Result<()> {
+        install::bootstrap(context, &context.tools.dnf(context)?, plan, packages, root)?;
+        modules::write(&lock.modules, root)
     }
 
     fn installed(&self, root: &Root) -> Result<Vec<Installed>> {

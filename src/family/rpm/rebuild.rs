@@ -1,34 +1,48 @@
 //! The RPM database in the format of the image's own rpm. That of today's tools is SQLite, which rpm knows since 4.16:
 //! for EL 8 and older the image's own rpm makes the database anew.
+//!
+//! Since 4.12 rpm imports headers. An older one knows Berkeley DB alone: it gets such a database without indexes, and makes
+//! a whole one of that. Either way the headers stay as they are, install times and states of files included.
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use super::database;
+use super::header::MAGIC;
+use super::{bdb, berkeley, database};
 use crate::context::Context;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
 
+/// What makes databases.
+const PROGRAM: &str = "usr/bin/rpmdb";
 /// Where the headers are shown to the image's rpm.
 const STREAM: &str = "/run/mkbase/headers";
+/// The option by which it takes them.
+const IMPORT: &str = "--importdb";
 
-/// Has the image's rpm import what the database at `path` holds, and removes that.
+/// Has the image's rpm make its database of what the one at `path` holds, and removes that.
 pub fn rebuild(context: &Context, root: &Root, path: &Path) -> Result<()> {
     let doing = || "making the RPM database in the format of the image's own rpm".to_owned();
     let before = database::identities(root)?;
-    let headers = database::export(root, path).with_context(doing)?;
-    let file = context.work.path().join("headers");
-    std::fs::write(&file, headers).with_context(|| format!("writing {}", file.display()))?;
+    let blobs = database::blobs(root, path).with_context(doing)?;
+    let run = |sandbox: Sandbox<'_>| sandbox.time_limit(context.time_limit).run().with_context(doing);
+    if !root.exists(PROGRAM) {
+        bail!("the image has no rpmdb to make its database with; include the package rpm in it");
+    }
+    let help = run(Sandbox::new(root, "rpmdb").arg("--help"))?;
     root.remove_file(path)?;
-    Sandbox::new(root, "sh")
-        .args(["-c", &format!("rpmdb --initdb && rpmdb --importdb <{STREAM}")])
-        .bind(&file, STREAM)
-        .time_limit(context.time_limit)
-        .named("rpmdb --importdb")
-        .run()
-        .with_context(doing)?;
-    std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    if String::from_utf8_lossy(&help).contains(IMPORT) {
+        let stream: Vec<u8> = blobs.iter().flat_map(|blob| [&MAGIC[..], blob].concat()).collect();
+        let file = context.work.path().join("headers");
+        std::fs::write(&file, stream).with_context(|| format!("writing {}", file.display()))?;
+        let script = format!("rpmdb --initdb && rpmdb {IMPORT} <{STREAM}");
+        run(Sandbox::new(root, "sh").args(["-c", &script]).bind(&file, STREAM).named("rpmdb --importdb"))?;
+        std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    } else {
+        root.write(path.with_file_name(berkeley::PACKAGES), &bdb::make(&blobs), 0o644)?;
+        run(Sandbox::new(root, "rpmdb").arg("--rebuilddb"))?;
+    }
     let after = database::identities(root).with_context(doing)?;
     anyhow::ensure!(
         before == after,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::plan::Plan;
 use crate::root::{Kind, Root, kind};
 
 /// Where dnf and yum look for them (`reposdir`), besides the folders of dnf 5 that only packages write to.
@@ -39,7 +40,7 @@ pub fn read_all(root: &Root) -> Result<BTreeMap<PathBuf, RepoFile>> {
 }
 
 /// The variables that a tree sets, and these besides.
-pub fn variables(root: &Root, more: &[(&str, &str)]) -> Result<BTreeMap<String, String>> {
+pub fn variables(root: &Root, more: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut variables = BTreeMap::new();
     for folder in VARIABLES {
         if root.stat(folder)?.is_none_or(|stat| kind(&stat) != Kind::Dir) {
@@ -54,8 +55,18 @@ pub fn variables(root: &Root, more: &[(&str, &str)]) -> Result<BTreeMap<String, 
             }
         }
     }
-    variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables.extend(more);
     Ok(variables)
+}
+
+/// The variables whose values a build knows before there is a tree.
+pub fn known_variables(plan: &Plan) -> BTreeMap<String, String> {
+    let known = [
+        ("releasever", plan.rpm.releasever.as_str()),
+        ("basearch", plan.arch.rpm),
+        ("arch", plan.arch.rpm_packages[0]),
+    ];
+    known.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// Fills in `$name` and `${name}`. Those that are not known stay as they are.
@@ -194,7 +205,7 @@ mod tests {
         root.create_dir_all("etc/yum", 0o755).expect("a folder");
         root.symlink("../dnf/vars", "etc/yum/vars").expect("a link");
         root.write("etc/dnf/vars/contentdir", "pub/rocky\n", 0o644).expect("a file");
-        let variables = variables(&root, &[("releasever", "10")]).expect("they are read");
+        let variables = variables(&root, BTreeMap::from([("releasever".into(), "10".into())])).expect("they are read");
         for (text, expected) in [
             ("http://x/$contentdir/${releasever}/os", "http://x/pub/rocky/10/os"),
             ("$releasever$other/${other}/${releasever", "10$other/${other}/${releasever"),

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::location::below;
 use crate::codec::Codec;
 
 /// The files of metadata that decide on packages, by their type in `repomd.xml`; of the last three a repository may
@@ -218,18 +219,6 @@ fn codec(location: &str) -> Result<Codec> {
         bail!("it is compressed as .{ending}, which is not read");
     }
     Ok(known.unwrap_or(Codec::None))
-}
-
-/// A path below a repository: relative, and never out of it.
-pub fn below(path: &str) -> Result<String> {
-    let parts: Vec<&str> = path.split('/').filter(|part| *part != ".").collect();
-    let plain = |part: &&str| {
-        !part.is_empty() && *part != ".." && !part.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#'))
-    };
-    if parts.is_empty() || !parts.iter().all(plain) || parts[0].contains(':') {
-        bail!("its location {path:?} is not a path below the repository");
-    }
-    Ok(parts.join("/"))
 }
 
 /// A SHA-256 in hexadecimal, made lower case.

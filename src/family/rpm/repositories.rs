@@ -30,10 +30,7 @@ type Definition = (PathBuf, String);
 /// Writes the repositories of the recipe that stay.
 pub fn configure(plan: &Plan, root: &Root) -> Result<()> {
     let before = repofile::read_all(root)?;
-    let variables = repofile::variables(
-        root,
-        &[("releasever", &plan.rpm.releasever), ("basearch", plan.arch.rpm), ("arch", plan.arch.rpm)],
-    )?;
+    let variables = repofile::variables(root, repofile::known_variables(plan))?;
     let mut files = before.clone();
     let mut known = BTreeSet::new();
     let mut moved = BTreeSet::new();
@@ -50,7 +47,7 @@ pub fn configure(plan: &Plan, root: &Root) -> Result<()> {
         if let Some(file) = files.get_mut(&path) {
             adapt(file, &id, repository, &variables, root)?;
         }
-        if !same_address(&repository.image_url, &repository.url) {
+        if !repository.image_url.is_empty() && !same_address(&repository.image_url, &repository.url) {
             moved.insert(path.clone());
         }
         known.insert((path, id));
@@ -81,13 +78,22 @@ fn definitions(files: &Files, repository: &Repository, variables: &Variables) ->
     for (path, file) in files {
         for id in file.ids() {
             let named = id == repository.name;
-            if named || leads_to(file, &id, &repository.url, variables) {
+            if named
+                || leads_to_list(file, &id, repository, variables)
+                || leads_to(file, &id, &repository.url, variables)
+            {
                 found.push((!named, (path.clone(), id)));
             }
         }
     }
     found.sort();
     found.into_iter().map(|(_, definition)| definition).collect()
+}
+
+/// Whether the list of mirrors of a definition is that of the recipe.
+fn leads_to_list(file: &RepoFile, id: &str, repository: &Repository, variables: &Variables) -> bool {
+    let list = file.get(id, "mirrorlist").map(|list| expand(&list, variables));
+    list.is_some() && list.as_ref() == repository.mirrorlist.as_ref().map(|list| &list.url)
 }
 
 /// Whether one of the addresses of a definition is this one.
@@ -101,14 +107,30 @@ fn same_address(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
 
+/// The keys that say where a repository is, dnf.conf(5).
+const PLACES: [&str; 3] = ["metalink", "mirrorlist", "baseurl"];
+
+/// Where a repository is for the image: the key and its value. A recipe's list of mirrors is one for the image too,
+/// unless that has a mirror of its own.
+fn place(repository: &Repository) -> (&'static str, &str) {
+    match &repository.mirrorlist {
+        Some(list) if repository.image_url.is_empty() => ("mirrorlist", &list.url),
+        _ => ("baseurl", &repository.image_url),
+    }
+}
+
 /// Has a definition lead to the image's mirror and nowhere else.
 fn adapt(file: &mut RepoFile, id: &str, repository: &Repository, variables: &Variables, root: &Root) -> Result<()> {
-    let listed = ["mirrorlist", "metalink"].into_iter().any(|key| file.get(id, key).is_some());
-    let single = file.get(id, "baseurl").is_some_and(|value| !value.contains([' ', ',']));
-    if listed || !single || !leads_to(file, id, &repository.image_url, variables) {
-        file.comment_out(id, "mirrorlist");
-        file.comment_out(id, "metalink");
-        file.set(id, "baseurl", &repository.image_url);
+    let (key, value) = place(repository);
+    let only = PLACES.into_iter().all(|other| other == key || file.get(id, other).is_none());
+    let single = file.get(id, "baseurl").is_none_or(|value| !value.contains([' ', ',']));
+    let leads_there = match key {
+        "mirrorlist" => leads_to_list(file, id, repository, variables),
+        _ => leads_to(file, id, value, variables),
+    };
+    if !only || !single || !leads_there {
+        PLACES.into_iter().filter(|other| *other != key).for_each(|other| file.comment_out(id, other));
+        file.set(id, key, value);
     }
     if !file.is_enabled(id) {
         file.set(id, "enabled", "1");
@@ -170,8 +192,8 @@ fn write_keys(repository: &Repository, root: &Root) -> Result<Vec<String>> {
 }
 
 fn describe(repository: &Repository, keys: &[String]) -> String {
-    let Repository { name, image_url, .. } = repository;
-    let mut text = format!("[{name}]\nname={name}\nbaseurl={image_url}\nenabled=1\n");
+    let (name, (key, value)) = (&repository.name, place(repository));
+    let mut text = format!("[{name}]\nname={name}\n{key}={value}\nenabled=1\n");
     let checked = u8::from(!repository.trusted);
     // Writing to a String cannot fail.
     let _ = writeln!(text, "gpgcheck={checked}");
@@ -191,15 +213,17 @@ fn describe(repository: &Repository, keys: &[String]) -> String {
 mod tests {
     use super::super::sqlite;
     use super::*;
-    use crate::plan::Key;
     use crate::plan::testing;
+    use crate::plan::{Key, MirrorList};
+    use crate::recipe::{self, Overrides};
 
     const RELEASE: &str = "[baseos]\nname=Base\nmirrorlist=https://lists.example.org/$releasever\n\
         #baseurl=https://dl.example.org/x\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY\n\n[extras]\nname=Extras\n\
         metalink=https://lists.example.org/extras\nenabled=1\n\n[debug]\nenabled=0\n";
     const OWN: &str = "https://dl.example.org/1/BaseOS";
 
-    /// A tree with an empty database, these files, and a plan with repositories: name, address, the image's mirror.
+    /// A tree with an empty database, these files, and a plan with repositories: name, address, the image's mirror. An
+    /// address with a query is that of a list.
     fn configured(files: &[(&str, &str)], repositories: &[(&str, &str, &str)]) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().expect("a folder");
         let root = Root::open(dir.path()).expect("it opens");
@@ -214,6 +238,10 @@ mod tests {
         for (name, url, image_url) in repositories {
             let mut repository = testing::repository(name, url, "");
             repository.image_url = (*image_url).into();
+            if url.contains('?') {
+                let (url, full_url) = (std::mem::take(&mut repository.url), String::new());
+                repository.mirrorlist = Some(MirrorList { url, full_url });
+            }
             repository.keys = vec![Key { name: "k".into(), data: b"KEY".to_vec() }];
             plan.repositories.push(repository);
         }
@@ -258,6 +286,68 @@ mod tests {
         assert!(now.contains("\nenabled=1\n"), "the others stay where the mirror is the distribution's own: {now}");
         assert!(!root.exists("etc/yum.repos.d/baseos.repo") && !root.exists(KEYS));
         assert_eq!(root.stat("etc/yum.repos.d/mini.repo").expect("stat").expect("there").st_mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn the_image_has_the_recipes_list_of_mirrors() {
+        let list = "https://lists.example.org/?release=1&arch=x86_64";
+        let (_dir, root) = configured(&[], &[("corp", list, "")]);
+        let own = text(&root, "corp.repo");
+        assert!(own.starts_with(&format!("[corp]\nname=corp\nmirrorlist={list}\nenabled=1\n")), "{own}");
+        assert!(!own.contains("baseurl"), "{own}");
+
+        // A package has it already, under its own or another name.
+        let release = "[corp]\nmirrorlist=https://lists.example.org/?release=$releasever&arch=$basearch\ngpgkey=file:///x\n\
+            [more]\nenabled=1\n";
+        for release in [release.to_owned(), release.replace("corp", "other")] {
+            let (_dir, root) = configured(&[("mini.repo", &release)], &[("corp", list, "")]);
+            assert_eq!(text(&root, "mini.repo"), release);
+            assert!(!root.exists("etc/yum.repos.d/corp.repo"));
+        }
+        // What leads elsewhere, or there and elsewhere too.
+        for (from, gone) in [
+            ("baseurl=https://dl.example.org/1", "#baseurl"),
+            ("mirrorlist=https://lists.example.org/?release=2", ""),
+            (
+                "metalink=https://lists.example.org/metalink\nmirrorlist=https://lists.example.org/?release=1&arch=x86_64",
+                "#met",
+            ),
+        ] {
+            let (_dir, root) =
+                configured(&[("m.repo", &format!("[corp]\n{from}\ngpgkey=file:///x\n"))], &[("corp", list, "")]);
+            let now = text(&root, "m.repo");
+            assert!(now.contains(&format!("\nmirrorlist={list}\n")) && now.contains(gone), "{now}");
+            assert!(!now.contains("\nbaseurl") && !now.contains("\nmetalink"), "{now}");
+        }
+
+        // A mirror of the image takes the list's place, and the package's other repositories would lead past it.
+        let mirror = "https://mirror.corp.example/1";
+        let (_dir, root) = configured(&[("mini.repo", release)], &[("corp", list, mirror)]);
+        let now = text(&root, "mini.repo");
+        assert!(now.contains("\n#mirrorlist=") && now.contains(&format!("\nbaseurl={mirror}\n")), "{now}");
+        assert!(now.contains("[more]\nenabled=0\n"), "{now}");
+    }
+
+    /// Amazon's definition has the version of the image's release package where the recipe has the newest one.
+    #[test]
+    fn a_list_with_variables_stays() {
+        let key = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/keys/debian-archive.asc");
+        let overrides = Overrides {
+            arch: Some("x86_64".into()),
+            sets: vec![format!("repository.amazonlinux.key={key}")],
+            ..Overrides::default()
+        };
+        let plan = recipe::load("amazonlinux", &overrides, &|url| panic!("{url}: the key is given")).expect("a plan");
+        let list = plan.repositories[0].mirrorlist.as_ref().expect("it has a list");
+        let list = list.url.replace("latest", "$releasever").replace("x86_64", "$basearch");
+        let release = format!("[amazonlinux]\nmirrorlist={list}\nenabled=1\ngpgkey=file:///x\n\n[source]\nenabled=0\n");
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = Root::open(dir.path()).expect("it opens");
+        root.create_dir_all(FOLDER, 0o755).expect("a folder");
+        root.write(Path::new(FOLDER).join("amazonlinux.repo"), &release, 0o644).expect("a file");
+        configure(&plan, &root).expect("configured");
+        assert_eq!(text(&root, "amazonlinux.repo"), release);
+        assert_eq!(root.read_dir(FOLDER).expect("a folder").len(), 1, "there is no other definition");
     }
 
     #[test]

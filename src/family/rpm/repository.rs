@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::mirrorlist;
+use super::repofile;
 use super::repomd::{Record, Repomd};
 use crate::codec::Codec;
 use crate::context::Context;
@@ -15,7 +17,8 @@ use crate::family::mirrors;
 use crate::fetch::openpgp::Keyring;
 use crate::fetch::{Fetcher, Remote};
 use crate::hash::sha256;
-use crate::plan::Repository;
+use crate::lock::Previous;
+use crate::plan::{Plan, Repository};
 
 /// A `repomd.xml` may be this large, in bytes; the largest known has some ten thousand.
 const MAX_REPOMD: u64 = 4 << 20;
@@ -33,15 +36,55 @@ pub struct Local {
     pub date: i64,
     /// SHA-256 of its `repomd.xml`.
     pub sha256: String,
+    /// Where its packages are: the mirror that it was read from, then the others. May hold credentials.
+    pub mirrors: Vec<String>,
 }
 
 /// Fetches the metadata of a repository and lays it out in `folder`, which is made.
-pub fn read(context: &Context, repository: &Repository, folder: &Path) -> Result<Local> {
-    mirrors::in_turn(context, repository, |url| from_mirror(context, repository, url, folder))
-        .with_context(|| format!("reading the repository '{}'", repository.name))
+pub fn read(
+    context: &Context,
+    plan: &Plan,
+    repository: &Repository,
+    previous: Option<&Previous>,
+    folder: &Path,
+) -> Result<Local> {
+    let read = || -> Result<Local> {
+        let mut mirrors = mirrors_of(context, plan, repository, previous)?;
+        let (date, sha256, mirror) = mirrors::in_turn(context, &repository.name, &mirrors, |url| {
+            let (date, sha256) = from_mirror(context, repository, url, folder)?;
+            Ok((date, sha256, url.to_owned()))
+        })?;
+        to_front(&mut mirrors, &mirror);
+        Ok(Local { date, sha256, mirrors })
+    };
+    read().with_context(|| format!("reading the repository '{}'", repository.name))
 }
 
-fn from_mirror(context: &Context, repository: &Repository, url: &str, folder: &Path) -> Result<Local> {
+/// The build's mirrors, or else those that a list names.
+fn mirrors_of(
+    context: &Context,
+    plan: &Plan,
+    repository: &Repository,
+    previous: Option<&Previous>,
+) -> Result<Vec<String>> {
+    let Some(list) = repository.list() else { return Ok(repository.build_urls.clone()) };
+    let mut mirrors = mirrorlist::read(&context.fetcher, list, &repofile::known_variables(plan))?;
+    // As long as the list has it, the lock stays with its mirror: a list may be in another order each time.
+    let locked = previous.and_then(|previous| previous.lock.repositories.iter().find(|r| r.name == repository.name));
+    if let Some(locked) = locked {
+        to_front(&mut mirrors, &locked.url);
+    }
+    Ok(mirrors.iter().map(|mirror| list.with_credentials(mirror)).collect())
+}
+
+fn to_front(mirrors: &mut [String], mirror: &str) {
+    if let Some(at) = mirrors.iter().position(|known| known == mirror) {
+        mirrors[..=at].rotate_right(1);
+    }
+}
+
+/// Gives the date of the metadata and the SHA-256 of its `repomd.xml`.
+fn from_mirror(context: &Context, repository: &Repository, url: &str, folder: &Path) -> Result<(i64, String)> {
     let base = url.trim_end_matches('/');
     let bytes = signed_list(&context.fetcher, repository, base)?;
     let list = Repomd::parse(&String::from_utf8_lossy(&bytes)).context("its repomd.xml")?;
@@ -60,7 +103,7 @@ fn from_mirror(context: &Context, repository: &Repository, url: &str, folder: &P
         check_unpacked(record, file).with_context(|| format!("its {}", record.location))?;
     }
     lay_out(&list, &files, folder).with_context(|| format!("laying it out in {}", folder.display()))?;
-    Ok(Local { date: list.date, sha256: sha256(&bytes) })
+    Ok((list.date, sha256(&bytes)))
 }
 
 /// Refuses a file that is larger than it may be when it is unpacked, or damaged.

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Error, Result, bail};
 use serde::Deserialize;
 
 use super::dnf::{Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
+use super::location;
+use super::modules;
 use super::package::{Identity, Package};
 use super::repomd;
 use super::repository::{self, Local};
@@ -18,8 +20,9 @@ use crate::context::Context;
 use crate::customise::locale::LocaleName;
 use crate::error::usage;
 use crate::family::dates;
+use crate::fetch::{public_url, relative_to_each};
 use crate::hash::sha256_of;
-use crate::lock::{self, Lock, LockedPackage, LockedRepository, Previous, Role};
+use crate::lock::{self, Lock, LockedModule, LockedPackage, LockedRepository, Previous, Role};
 use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::root::Root;
@@ -33,6 +36,7 @@ const MAX_PACKAGE: u64 = 16 << 30;
 struct Answer {
     packages: Vec<Chosen>,
     unknown: Vec<String>,
+    modules: Vec<LockedModule>,
 }
 
 /// A package of the transaction, as the metadata has it.
@@ -71,7 +75,7 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
     let all: Vec<usize> = (0..plan.repositories.len()).collect();
     let contents = parallel(plan.repositories.len(), &all, |i| {
         let repository = &plan.repositories[i];
-        repository::read(context, repository, &folders.join(&repository.name))
+        repository::read(context, plan, repository, previous, &folders.join(&repository.name))
     })?;
     let repositories = locked_repositories(plan, &contents);
     if let Some(previous) = previous {
@@ -81,8 +85,8 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
     for name in &answer.unknown {
         context.ui.warn(format!("packages.exclude: no repository has the package '{name}'"));
     }
-    let mut packages =
-        answer.packages.into_iter().map(|chosen| locked(plan, &files, chosen)).collect::<Result<Vec<_>>>()?;
+    let lines = answer.packages.into_iter().map(|chosen| locked(plan, &contents, &files, chosen));
+    let mut packages = lines.collect::<Result<Vec<_>>>()?;
     packages.sort();
     if packages.is_empty() {
         return Err(usage("packages.include: nothing is asked for, so there is nothing to install"));
@@ -97,21 +101,22 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
         recipe: plan.digest.clone(),
         epoch: dates::epoch(plan, &repositories)?,
         repositories,
+        modules: modules::locked(answer.modules)?,
         packages,
     })
 }
 
 fn locked_repositories(plan: &Plan, contents: &[Local]) -> Vec<LockedRepository> {
-    let pairs = plan.repositories.iter().zip(contents);
-    pairs
-        .map(|(repository, local)| LockedRepository {
-            name: repository.name.clone(),
-            url: repository.url.clone(),
-            suite: repository.suite.clone(),
-            date: local.date,
-            index: local.sha256.clone(),
-        })
-        .collect()
+    let lines = plan.repositories.iter().zip(contents).map(|(repository, local)| {
+        let mut line = LockedRepository::new(repository, local.date, local.sha256.clone());
+        if repository.list().is_some() {
+            let mut mirrors = local.mirrors.iter().map(|url| public_url(url));
+            line.url = mirrors.next().unwrap_or_default();
+            line.mirrors = mirrors.collect();
+        }
+        line
+    });
+    lines.collect()
 }
 
 /// Has dnf resolve for an empty installation root.
@@ -174,6 +179,10 @@ fn in_house(jobs: usize, plan: &Plan) -> Result<Vec<InHouse<'_>>> {
         }
         let mut package = Package::open(path).map_err(|error| usage(format!("{}: {}", place(), causes(&error))))?;
         let identity = package.identity().with_context(place)?;
+        let arch = identity.arch.as_str();
+        if arch != "noarch" && !plan.arch.rpm_packages.contains(&arch) {
+            return Err(usage(format!("{}: it is for {arch}, and the image is for {}", place(), plan.arch.rpm)));
+        }
         match &keys {
             Some(keys) => verify::verify(&mut package, keys).with_context(place)?,
             None => verify::check_digests(&mut package).with_context(place)?,
@@ -198,7 +207,7 @@ fn causes(error: &Error) -> String {
 }
 
 /// The line of the lock. What the metadata says is checked here: names become file names and paths addresses.
-fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPackage> {
+fn locked(plan: &Plan, contents: &[Local], files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPackage> {
     let role = if chosen.reason == "dependency" { Role::Dependency } else { Role::Wanted };
     if chosen.repository.is_empty() {
         let file = (0..files.len()).find(|i| file_name(*i) == chosen.location).map(|i| &files[i]);
@@ -219,8 +228,8 @@ fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPa
         });
     }
     let place = || format!("repository '{}': the package {:?}", chosen.repository, chosen.name);
-    let repository = plan.repositories.iter().find(|r| r.name == chosen.repository);
-    let repository = repository.with_context(|| format!("{}: there is no such repository", place()))?;
+    let repository = plan.repositories.iter().zip(contents).find(|(r, _)| r.name == chosen.repository);
+    let (repository, local) = repository.with_context(|| format!("{}: there is no such repository", place()))?;
     for (what, text) in [
         ("name", &chosen.name),
         ("version", &chosen.version),
@@ -240,13 +249,15 @@ fn locked(plan: &Plan, files: &[InHouse<'_>], chosen: Chosen) -> Result<LockedPa
     if chosen.size > MAX_PACKAGE {
         bail!("{}: its size of {} bytes is more than the {MAX_PACKAGE} that it may have", place(), chosen.size);
     }
+    let path = location::of_package(&chosen.location).with_context(place)?;
+    relative_to_each(&local.mirrors, &path).with_context(place)?;
     let evr = Evr { epoch: chosen.epoch, version: &chosen.version, release: &chosen.release };
     Ok(LockedPackage {
         version: evr.to_string(),
         size: chosen.size,
         sha256: repomd::sha256(&chosen.digest).with_context(place)?,
         repository: repository.name.clone(),
-        path: repomd::below(&chosen.location).with_context(place)?,
+        path,
         checksum: String::new(),
         role,
         name: chosen.name,
@@ -280,11 +291,14 @@ mod tests {
     fn lines_of_the_lock_are_checked() {
         let mut plan = testing::plan();
         plan.repositories.push(testing::repository("baseos", "http://example.org/os", ""));
-        let line = locked(&plan, &[], chosen()).expect("it is right");
+        let local = |mirror: &str| [Local { date: 1, sha256: String::new(), mirrors: vec![mirror.into()] }];
+        let contents = local("http://example.org/a/b/os");
+        let locked = |contents: &[Local], chosen| locked(&plan, contents, &[], chosen);
+        let line = locked(&contents, chosen()).expect("it is right");
         assert_eq!((line.version.as_str(), line.role), ("5.2-1.el9", Role::Wanted));
         assert_eq!((line.sha256, line.path.as_str()), ("ab".repeat(32), "Packages/b/bash.rpm"));
         let with = Chosen { epoch: 2, reason: "dependency".into(), ..chosen() };
-        let line = locked(&plan, &[], with).expect("it is right");
+        let line = locked(&contents, with).expect("it is right");
         assert_eq!((line.version.as_str(), line.role), ("2:5.2-1.el9", Role::Dependency));
         for (bad, expected) in [
             (
@@ -294,16 +308,21 @@ mod tests {
             (Chosen { digest: "00".into(), ..chosen() }, "no SHA-256"),
             (Chosen { size: u64::MAX, ..chosen() }, "its size of 18446744073709551615 bytes is more than"),
             (Chosen { base: "http://h/".into(), ..chosen() }, "another server"),
-            (Chosen { location: "../../etc/x".into(), ..chosen() }, "not a path below"),
-            (Chosen { location: "http://h/x.rpm".into(), ..chosen() }, "not a path below"),
+            (Chosen { location: "../../../../x".into(), ..chosen() }, "leads above the root of the server"),
+            (Chosen { location: "a/../x".into(), ..chosen() }, "not a path from the repository"),
+            (Chosen { location: "http://h/x.rpm".into(), ..chosen() }, "not a path from the repository"),
             (Chosen { name: "a/b".into(), ..chosen() }, "its name \"a/b\" is none"),
             (Chosen { version: "1 2".into(), ..chosen() }, "its version"),
             (Chosen { release: String::new(), ..chosen() }, "its release"),
             (Chosen { repository: "other".into(), ..chosen() }, "no such repository"),
             (Chosen { repository: String::new(), ..chosen() }, "which it was not given"),
         ] {
-            let error = format!("{:#}", locked(&plan, &[], bad).expect_err(expected));
+            let error = format!("{:#}", locked(&contents, bad).expect_err(expected));
             assert!(error.contains(expected), "{error}");
         }
+        let beside = || Chosen { location: "./../../../x.rpm".into(), ..chosen() };
+        assert_eq!(locked(&contents, beside()).expect("it is on the server").path, "../../../x.rpm");
+        let error = format!("{:#}", locked(&local("file:///srv/a/b/os"), beside()).expect_err("another file"));
+        assert!(error.contains("leads out of it, which it may on a server only"), "{error}");
     }
 }

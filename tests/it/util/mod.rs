@@ -8,6 +8,7 @@ pub mod apk;
 #[allow(dead_code, reason = "the unit tests use more of it")]
 pub mod apk_maker;
 pub mod deb;
+pub mod dnf;
 pub mod key;
 pub mod lab;
 pub mod mkbase;
