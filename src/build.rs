@@ -1,8 +1,6 @@
 //! The stages of a build, in order.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +12,7 @@ use crate::family::{self, Engine, Family, Fetched};
 use crate::fetch::{Fetcher, Remote, relative_to_each};
 use crate::interrupt;
 use crate::lock::{Lock, LockedPackage, LockedRepository, Previous};
-use crate::pack::{self, Clock, Compression, Listing, Packed, Reuse};
+use crate::pack::Compression;
 use crate::plan::{Plan, Repository};
 use crate::root::Root;
 use crate::sandbox::{TIME_LIMIT, foreign, userns};
@@ -22,6 +20,10 @@ use crate::tools::{Toolbox, Wanted};
 use crate::ui::{self, Ui, Unit};
 use crate::work::Work;
 use crate::{check, clean, customise};
+
+mod packing;
+
+use packing::Packing;
 
 /// How to build, where the recipe has no say.
 #[derive(Debug)]
@@ -152,10 +154,7 @@ fn stages(
     }
     let packing = Packing { context, plan, family, root: &root, compression: options.compression, begin };
     let Some(output) = output else {
-        // What is written there cannot be taken back.
-        packing.check()?;
-        let packed = packing.pack(&packing.listing()?, &AtomicBool::new(false), &mut std::io::stdout().lock());
-        packed.context("writing the tar to standard output")?;
+        packing.check_then_print()?;
         return Ok(Outcome::Written);
     };
     let codec = options.compression.codec;
@@ -173,86 +172,6 @@ fn stages(
         options: &options.repeat,
     };
     Ok(Outcome::Built(Box::new(emit::emit(output, &image, &context.ui)?)))
-}
-
-/// The last two stages on the tree.
-struct Packing<'a> {
-    context: &'a Context,
-    plan: &'a Plan,
-    family: &'a dyn Family,
-    root: &'a Root,
-    compression: Compression,
-    begin: i64,
-}
-
-impl Packing<'_> {
-    fn check(&self) -> Result<()> {
-        check::check(self.context, self.plan, self.family, self.root).context("checking the image")?;
-        Ok(interrupt::check()?)
-    }
-
-    /// Packs while the checks run, if they leave the tree as it is. If one fails, the tarball goes with the staging
-    /// folder it is in.
-    fn check_and_pack(&self, out: &mut dyn Write, writing: &dyn Fn() -> String) -> Result<Packed> {
-        let unwanted = AtomicBool::new(false);
-        let beside = self.family.checks_only_read();
-        if !beside {
-            self.check()?;
-        }
-        // Made first: where the tree has no folders to mount `/proc` and the like on, they are there during a check.
-        let listing = self.listing().with_context(writing)?;
-        std::thread::scope(|scope| {
-            let check = || {
-                let checked = self.check();
-                if checked.is_err() {
-                    unwanted.store(true, Ordering::Relaxed);
-                }
-                checked
-            };
-            let checking = beside.then(|| scope.spawn(check));
-            let packed = self.pack(&listing, &unwanted, out).with_context(writing);
-            if let Some(checking) = checking {
-                checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            }
-            packed
-        })
-    }
-
-    fn listing(&self) -> Result<Listing> {
-        let epoch = self.plan.epoch.context("packing without an epoch")?;
-        let owners = self.family.owners(self.root).context("reading which package owns what")?;
-        Listing::new(self.root, &owners.paths, Clock { epoch, build_start: self.begin })
-    }
-
-    fn pack(&self, listing: &Listing, unwanted: &AtomicBool, out: &mut dyn Write) -> Result<Packed> {
-        let step = self.context.ui.step("Packing");
-        let bar = step.bar(0, Unit::Bytes);
-        let settings = pack::Settings {
-            compression: self.compression,
-            jobs: self.context.jobs,
-            cache: Some(&self.context.fetcher),
-            unwanted,
-        };
-        let packed = pack::pack(self.root, listing, settings, out, &bar)?;
-        drop(bar);
-        step.done(format_args!("{} into {}", ui::bytes(packed.unpacked), ui::bytes(packed.packed)));
-        tell_reuse(&packed.reuse, &self.context.ui);
-        Ok(packed)
-    }
-}
-
-/// Says what the cache had of a tarball, and what was wrong with it.
-fn tell_reuse(reuse: &Reuse, ui: &Ui) {
-    if reuse.segments > 0 {
-        ui.detail(format_args!("{} of {} segments were in the cache, compressed", reuse.cached, reuse.segments));
-    }
-    if reuse.damaged > 0 {
-        let count = reuse.damaged;
-        ui.warn(format_args!("the cache's copies of {count} compressed segments were damaged, and were made again"));
-    }
-    if let Some(why) = &reuse.not_kept {
-        ui.detail(format_args!("compressed segments are not kept for the next build: {why}"));
-    }
 }
 
 /// When the tree's making begins, in seconds since 1970: whatever has an earlier time came with a package, whatever has

@@ -1,9 +1,9 @@
 //! Pack: a tree becomes a deterministic tar, compressed on all cores; and the way back.
 //!
-//! The tar is cut into segments by rules that depend on the tree and the codec alone ([`order`], [`segments`]), every
+//! The tar is cut into segments by rules that depend on the tree and the codec alone (`order`, `segments`), every
 //! segment is compressed on its own, and the pieces are joined to one ordinary `.xz`, `.zst` or `.gz` file. So the bytes
 //! do not depend on the number of threads, and a segment's compressed form depends on nothing but its content and the
-//! level: it is kept in the cache for the next build ([`pieces`]).
+//! level: it is kept in the cache for the next build (`pieces`).
 
 use std::collections::BTreeMap;
 use std::io::Write;

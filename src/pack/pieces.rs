@@ -2,7 +2,7 @@
 //!
 //! A piece is kept under a hash of the segment, the codec and its level, and of the program itself: the codecs are built
 //! into it, and another version of one may give other bytes. A cache may be damaged, and others may be able to write to
-//! it. So a piece from there is decompressed and compared with the segment, which takes a twentieth of the time of
+//! it. So a piece from there is decompressed and compared with the segment, which takes a thirtieth of the time of
 //! compressing; and it has a checksum, for what a decoder does not look at, as some fields of gzip's header. Without a
 //! cache that can be read or written everything is as well, and takes its time.
 
