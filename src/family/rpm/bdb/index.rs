@@ -23,9 +23,10 @@ pub fn entries(bytes: &[u8]) -> Result<usize> {
             let [_, place] = *pair else { bail!("the page {number} has a key without a value") };
             let found = page.get(place..).unwrap_or_default();
             // Length, type, value; the type of one that was deleted has a flag.
-            size += match found.get(2).with_context(|| format!("the page {number} has an item outside of it"))? {
-                &item::VALUE => usize::from(file.u16(found, 0)),
-                &item::OVERFLOW => file.u32(found, 8) as usize,
+            let outside = || format!("the page {number} has an item outside of it");
+            size += match *found.get(2).with_context(outside)? {
+                item::VALUE => usize::from(file.u16(found, 0)),
+                item::OVERFLOW => file.u32(found, 8) as usize,
                 _ => 0,
             };
         }
