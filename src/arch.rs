@@ -262,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn the_best_rpm_packages_are_its_own() {
+        for arch in ARCHS {
+            let best = arch.rpm_packages.first().expect(arch.rpm);
+            assert_eq!(from_name(best).expect(best), arch);
+        }
+    }
+
+    #[test]
     fn unknown_ones_name_the_nearest() {
         let error = from_name("amd46").expect_err("it is unknown");
         assert_eq!(crate::error::exit_code(&error), crate::error::Exit::Usage);

@@ -162,11 +162,13 @@ pub struct Previous {
 impl LockedRepository {
     /// The line of a repository whose index is of that date and has that hash.
     pub fn new(repository: &Repository, date: i64, index: Sha256Hex) -> LockedRepository {
+        // A snapshot has an address of its own.
+        let list = repository.mirrorlist.as_ref().filter(|_| repository.url.is_empty());
         LockedRepository {
             name: repository.name.clone(),
             url: repository.url.clone(),
             mirrors: Vec::new(),
-            mirrorlist: repository.mirrorlist.as_ref().map(|list| list.url.clone()).unwrap_or_default(),
+            mirrorlist: list.map(|list| list.url.clone()).unwrap_or_default(),
             suite: repository.suite.clone(),
             date,
             index,

@@ -111,9 +111,9 @@ impl MirrorList {
             let start = url.find("://").map_or(0, |at| at + 3);
             &url[..url[start..].find(['/', '?']).map_or(url.len(), |at| start + at)]
         }
-        match server(mirror) == server(&self.url) {
-            true => format!("{}{}", server(&self.full_url), &mirror[server(mirror).len()..]),
-            false => mirror.to_owned(),
+        match mirror.strip_prefix(server(&self.url)) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", server(&self.full_url)),
+            _ => mirror.to_owned(),
         }
     }
 }

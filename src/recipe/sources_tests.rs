@@ -78,6 +78,15 @@ fn a_list_of_mirrors_stands_for_the_address() {
     let os = one(rpm(LIST, "[mirror]\nimage.os = \"http://i\"\n", |_| ()).expect("it is right"));
     assert!(os.list().is_some() && os.image_url == "http://i");
 
+    // A snapshot of the repository does too, but the image goes on with the list.
+    let dated = format!("{LIST}\nsnapshot_url = \"http://snap/{{snapshot}}\"");
+    let snapshot = |o: &mut Overrides| o.sets = vec!["snapshot=20261101T000000Z".into()];
+    let os = one(rpm(&dated, "", snapshot).expect("it is right"));
+    assert!(os.list().is_none() && os.mirrorlist.is_some() && os.image_url.is_empty());
+    assert_eq!((os.url.as_str(), os.build_urls.len()), ("http://snap/20261101T000000Z", 1));
+    let line = crate::lock::LockedRepository::new(&os, 1, String::new());
+    assert_eq!((line.source(), line.mirrorlist.as_str()), ("http://snap/20261101T000000Z", ""));
+
     // Of an address and a list that which comes later counts.
     let set = |o: &mut Overrides| o.sets = vec!["repository.os.url=http://set".into()];
     let os = one(rpm(LIST, "", set).expect("it is right"));

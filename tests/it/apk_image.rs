@@ -9,7 +9,6 @@ use crate::skip;
 use crate::util::alpine::{self, Fixture, Lab};
 use crate::util::apk::ARCH;
 use crate::util::mkbase::{Place, test_user};
-use crate::util::server::Server;
 use crate::util::tree::{self, Tree};
 use crate::util::{is_root, note_skip, sha256};
 
@@ -249,26 +248,5 @@ fn a_time_zone_without_tzdata_is_an_error() {
     let lab = Lab::new(lab.fixture, &[("tzdata", tzdata())]);
     let recipe = lab.recipe(&place, &["alpine-base"], "[system]\ntimezone = \"Asia/Shangai\"");
     place.build(&recipe, "image", &[]).run().fails(2, &["system.timezone", "did you mean 'Asia/Shanghai'?"]);
-    place.assert_nothing_left(&[]);
-}
-
-#[test]
-fn an_architecture_that_does_not_run_here_is_refused_before_any_download() {
-    let Some(arch) = super::arch::foreign() else {
-        skip!("an_architecture_that_does_not_run_here_is_refused_before_any_download: every architecture runs here");
-    };
-    let (place, server) = (Place::new(), Server::new());
-    let recipe = place.write(
-        "lab.toml",
-        format!(
-            "name = \"lab\"\nfamily = \"apk\"\nrelease = \"1\"\narchs = [\"x86_64\", \"{}\"]\n\n[[repository]]\n\
-             name = \"main\"\nurl = \"{}/main\"\ntrusted = true\n\n[packages]\ninclude = [\"a\"]\n",
-            arch.apk,
-            server.url()
-        ),
-    );
-    let says = ["cannot run programs for", "/proc/sys/fs/binfmt_misc", "qemu-user-static"];
-    place.build(&recipe, "image", &["--arch", arch.apk]).run().fails(1, &says);
-    assert_eq!(server.requests().len(), 0, "it says so before it downloads anything");
     place.assert_nothing_left(&[]);
 }

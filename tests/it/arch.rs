@@ -27,7 +27,7 @@ fn runs(arch: &Arch) -> bool {
 }
 
 /// An architecture whose programs do not run here.
-pub fn foreign() -> Option<&'static Arch> {
+fn foreign() -> Option<&'static Arch> {
     // Last those that somebody may be registering meanwhile.
     ["s390x", "ppc64el", "riscv64", "armhf", "arm64"]
         .into_iter()
@@ -137,9 +137,9 @@ fn checks_that_need_an_emulator_say_so() {
     let ended = check("deb", "var/lib/dpkg/status", "usr/bin/dpkg").fails(11, &[]);
     let fault = ended.stdout().lines().find(|line| line.starts_with("dpkg/audit: ")).expect("it needs dpkg");
     assert!(fault.contains("another kind of machine") && fault.contains("qemu-user-static"), "{fault}");
-    // A Berkeley database, which the image's own rpm has to read.
-    let says = ["reading /var/lib/rpm/Packages", "another kind of machine", "qemu-user-static"];
-    check("rpm", "var/lib/rpm/Packages", "usr/bin/rpmdb").fails(1, &says);
+    // A database of SUSE, which the image's own rpm has to read.
+    let says = ["reading /usr/lib/sysimage/rpm/Packages.db", "another kind of machine", "qemu-user-static"];
+    check("rpm", "usr/lib/sysimage/rpm/Packages.db", "usr/bin/rpmdb").fails(1, &says);
 }
 
 /// Runs the rest of the command line with a registry of its own, which holds the entry of the first argument. Since

@@ -59,12 +59,22 @@ fn the_same_lock_gives_the_same_bytes_to_root_and_to_a_user() {
 
 #[test]
 fn packages_that_fail_are_named_with_the_reason() {
+    packages_that_fail("packages_that_fail_are_named_with_the_reason", "host");
+}
+
+#[test]
+fn packages_that_fail_in_the_tools_tree_are_named_with_the_reason() {
+    packages_that_fail("packages_that_fail_in_the_tools_tree_are_named_with_the_reason", "tree");
+}
+
+fn packages_that_fail(test: &str, tools: &str) {
     let mini = match mini() {
         Ok(mini) => mini,
-        Err(why) => skip!("packages_that_fail_are_named_with_the_reason: {why}"),
+        Err(why) => skip!("{test}: {why}"),
     };
     let place = Place::new();
     let recipe = mini.recipe(&place, &mini.broken());
+    let tools = ["--tools", tools];
     for (packages, expected) in [
         ("mini-unsigned", &["mini-unsigned 1.0-1", "it is not signed"][..]),
         ("mini-otherkey", &["mini-otherkey 1.0-1", "signed by", "not by a key of the recipe"]),
@@ -79,12 +89,13 @@ fn packages_that_fail_are_named_with_the_reason() {
         ("mini-unsatisfiable", &["libnosuch.so.1", "mini-unsatisfiable"]),
     ] {
         let build = place.build(&recipe, "image", &["--include", packages]).arguments(mini.mirrors());
-        build.run().fails(1, expected);
+        build.arguments(tools).run().fails(1, expected);
     }
     let build = place.build(&recipe, "image", &["--include", "mini-hang", "--time-limit", "20"]);
-    build.arguments(mini.mirrors()).run().fails(1, &["a scriptlet of mini-hang", "did not end within 20 s"]);
+    let texts = ["a scriptlet of mini-hang-1.0-1.mn1.noarch did not end within 20 s", "    mini-hang waits for ever\n"];
+    build.arguments(mini.mirrors()).arguments(tools).run().fails(1, &texts);
     let build = place.build(&recipe, "image", &["--include", "mini-nosuch"]).arguments(mini.mirrors());
-    build.run().fails(2, &["no repository has the package 'mini-nosuch'"]);
+    build.arguments(tools).run().fails(2, &["no repository has the package 'mini-nosuch'"]);
     let build = place.build(&recipe, "image", &["--engine", "native"]).arguments(mini.mirrors());
     build.run().fails(2, &["--engine"]);
     place.assert_nothing_left(&[]);

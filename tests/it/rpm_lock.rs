@@ -1,11 +1,11 @@
 //! The lock of an RPM image: updates of all or of some packages, builds from it without a network, in-house packages,
 //! groups and modules.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::skip;
+use crate::util::deb::gzip;
 use crate::util::mkbase::{Ended, Place};
 use crate::util::rpm::{Mini, mini};
 use crate::util::{has_program, is_root, now, sha256, tree};
@@ -307,12 +307,6 @@ fn in_house_packages_are_signed_or_trusted() {
     let tree = tree::of_tar(&case.place.out("image").join("rootfs.tar"));
     assert!(tree.contains_key("usr/share/mini-unsigned/file"));
     case.place.assert_nothing_left(&["image"]);
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(text).expect("it compresses");
-    gzip.finish().expect("it ends")
 }
 
 /// A stream of a module with one package.

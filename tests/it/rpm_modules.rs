@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::skip;
+use crate::util::deb::gzip;
 use crate::util::dnf::{self, text};
-use crate::util::is_root;
 use crate::util::mkbase::{Ended, Place};
 use crate::util::rpm::{Mini, mini};
+use crate::util::{is_root, now};
 
 /// The repositories of the recipe.
 const REPOSITORIES: [&str; 2] = ["BaseOS", "AppStream"];
@@ -36,6 +37,10 @@ fn recipe(place: &Place, mini: &Mini, asked: &[&str]) -> PathBuf {
 
 fn lock(place: &Place, mini: &Mini, asked: &[&str]) -> Ended {
     place.mkbase(["lock"]).arguments([recipe(place, mini, asked)]).arguments(["--update"]).run()
+}
+
+fn lock_text(place: &Place) -> String {
+    std::fs::read_to_string(place.path().join("modular.lock")).expect("the lock")
 }
 
 /// What a build from the lock beside the recipe, and from nothing else, leaves.
@@ -210,8 +215,8 @@ fn a_change_of_streams_and_profiles_is_told() {
     };
     let place = Place::new();
     lock(&place, &mini, &["@greeter:1", "mini-weak"]).success();
-    let text = || std::fs::read_to_string(place.path().join("modular.lock")).expect("the lock");
-    assert!(text().contains("{ name = \"greeter\", profiles = [\"common\"], stream = \"1\" }"), "{}", text());
+    let text = lock_text(&place);
+    assert!(text.contains("{ name = \"greeter\", profiles = [\"common\"], stream = \"1\" }"), "{text}");
 
     // Profiles alone.
     let ended = lock(&place, &mini, &["@greeter:1", "@greeter:1/devel", "mini-weak"]).success();
@@ -230,10 +235,49 @@ fn a_change_of_streams_and_profiles_is_told() {
     // A lock that somebody edited.
     let recipe = place.path().join("modular.toml");
     for (from, to) in [("stream = \"b\"", "stream = \"b\\nx\""), ("name = \"parlour\"", "name = \"../parlour\"")] {
-        place.write("modular.lock", text().replace(from, to));
+        place.write("modular.lock", lock_text(&place).replace(from, to));
         let build = place.build(&recipe, "image", &["--locked"]).run();
         build.fails(1, &["installing the packages", "the module", "is none"]);
         lock(&place, &mini, &["@parlour:b", "mini-weak"]).success();
     }
+    place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn packages_of_another_stream_than_the_default_are_held() {
+    const TEST: &str = "packages_of_another_stream_than_the_default_are_held";
+    let mini = match mini() {
+        Ok(mini) => mini,
+        Err(why) => skip!("{TEST}: {why}"),
+    };
+    let place = Place::new();
+    let asked = ["@greeter:2/common", "mini-weak"];
+    lock(&place, &mini, &asked).success();
+    let old = lock_text(&place);
+    let again = place.path().join("again.lock");
+    let of_tree = place.mkbase(["lock", "--tools", "tree", "-o"]).arguments([&again, &recipe(&place, &mini, &asked)]);
+    of_tree.run().success();
+    assert_eq!(std::fs::read_to_string(&again).expect("the lock"), old, "dnf of the tools tree decides alike");
+
+    // A newer build of the stream.
+    let read = |kind: &str| mini.metadata("AppStream", kind);
+    let (primary, lists) = (read("primary"), read("filelists"));
+    let artifact = "    - mini-greeter-0:2.0-1.mn1.noarch\n";
+    let newer = format!("{artifact}{}", artifact.replace("2.0", "3.0"));
+    let modules = read("modules").replace(artifact, &newer);
+    assert!(modules.contains(&newer), "{modules}");
+    let files = [
+        ("primary", "primary.xml", primary.as_bytes()),
+        ("filelists", "filelists.xml", lists.as_bytes()),
+        ("modules", "modules.yaml.gz", &gzip(modules.as_bytes())),
+    ];
+    mini.publish("AppStream", &files, now());
+    let update = |names: &[&str]| {
+        let ended = place.mkbase(["lock", "modular.toml", "--update"]).arguments(names).run().success();
+        ended.stdout().to_owned()
+    };
+    assert_eq!(update(&["mini-weak"]), "");
+    assert_eq!(lock_text(&place), old);
+    assert_eq!(update(&[]), "upgraded mini-greeter 2.0-1.mn1 -> 3.0-1.mn1\n");
     place.assert_nothing_left(&[]);
 }

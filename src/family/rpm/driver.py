@@ -4,6 +4,7 @@ Run as `python3 dnf.py JOB ANSWER`: both are JSON files. The interface is used r
 the exact transaction, tells the output of scriptlets from other output, and reads no configuration but what is set
 here. What fails for a reason that dnf knows is in the answer, under "error"; the exit code is then still 0.
 """
+import ctypes
 import json
 import logging
 import os
@@ -26,6 +27,10 @@ import libdnf.transaction
 
 # What environments are asked for with, as in kickstart files; dnf 4 itself takes their names for those of groups.
 ENVIRONMENT = "@^"
+# Bytes on the disk that are set aside for what scriptlets and rpm say.
+ROOM = 256 << 10
+# fallocate(2): the file is no longer for it.
+FALLOC_FL_KEEP_SIZE = 1
 # Where the macros of the job are.
 HOME = os.environ["HOME"]
 REASONS = {
@@ -260,6 +265,16 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
         self.failures.append({"message": str(message), "output": self.last})
 
 
+class Transaction(dnf.yum.rpmtrans.RPMTransaction):
+    """dnf has scriptlets and rpm write to a temporary file. That the disk is full, rpm can then tell all the same."""
+
+    def _setupOutputLogging(self, *arguments, **named):
+        super()._setupOutputLogging(*arguments, **named)
+        zero, room = ctypes.c_int64(0), ctypes.c_int64(ROOM)
+        # File systems need not be able to.
+        ctypes.CDLL(None).fallocate64(self._writepipe.fileno(), FALLOC_FL_KEEP_SIZE, zero, room)
+
+
 def run(command, purpose):
     environment = dict(os.environ, HOME=HOME)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
@@ -301,9 +316,10 @@ def install(job):
                 raise Refused("%s: %s" % (package, message))
     # Scriptlets get root's home, as on a running system. Up to here it was that of the macros.
     os.environ["HOME"] = "/root"
-    # dnf has scriptlets write to a temporary file.
+    # What scriptlets say is then to be read from outside, if they are killed.
     tempfile.tempdir = os.path.join(job["work"], "said")
     os.mkdir(tempfile.tempdir)
+    dnf.yum.rpmtrans.RPMTransaction = Transaction
     display = Display()
     base.do_transaction(display=display)
     failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]

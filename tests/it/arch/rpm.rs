@@ -132,28 +132,6 @@ fn rpm_package_file_of_another_architecture_is_refused() {
     assert!(mini.server.requests().is_empty(), "it says so before it downloads anything");
 }
 
-/// The metadata of a repository with packages for i686 beside those for x86_64, as those of EL and Fedora have them.
-fn with_sisters(primary: &str) -> String {
-    let (head, rest) = primary.split_once("<package ").expect("packages");
-    let elements: Vec<&str> = rest.trim_end().trim_end_matches("</metadata>").split("<package ").collect();
-    let all = elements.iter().map(|element| format!("<package {element}")).collect::<String>();
-    let sisters: String = elements
-        .iter()
-        .filter(|element| element.contains("<arch>x86_64</arch>"))
-        .map(|element| {
-            let element = element
-                .replace("<arch>x86_64</arch>", "<arch>i686</arch>")
-                .replace(".x86_64.rpm", ".i686.rpm")
-                .replace("()(64bit)", "")
-                .replace("(64bit)", "")
-                .replace("(x86-64)", "(x86-32)");
-            let (before, id) = element.split_once("pkgid=\"YES\">").expect("its checksum");
-            format!("<package {before}pkgid=\"YES\">{}{}", sha256(&id.as_bytes()[..64]), &id[64..])
-        })
-        .collect();
-    format!("{head}{all}{sisters}</metadata>")
-}
-
 #[test]
 fn packages_for_i686_come_to_x86_64_only_where_asked_for() {
     const TEST: &str = "packages_for_i686_come_to_x86_64_only_where_asked_for";
@@ -175,15 +153,7 @@ fn packages_for_i686_come_to_x86_64_only_where_asked_for() {
     let everything = ["--variant", "core", "--include", "bash,mini-hello,mini-caps,tar,/usr/bin/sed,libz*"];
     let before = lock(&everything);
     for repository in ["BaseOS", "updates"] {
-        let comps = mini.metadata("BaseOS", "comps");
-        let primary = with_sisters(&mini.metadata(repository, "primary"));
-        let lists = mini.metadata(repository, "filelists");
-        let files: [(&str, &str, &[u8]); 3] = [
-            ("primary", "primary.xml", primary.as_bytes()),
-            ("filelists", "filelists.xml", lists.as_bytes()),
-            ("group", "comps.xml", comps.as_bytes()),
-        ];
-        mini.publish(repository, &files, now());
+        mini.publish_with_i686(repository, now());
     }
     let after = lock(&everything);
     assert_eq!(before, after);

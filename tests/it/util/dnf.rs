@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use super::mkbase::Place;
 use super::rpm::Mini;
 
-/// The real dnf, for a system of an architecture in a folder, with the kernel's file systems mounted there as for a container and nothing
-/// of the host's caches and settings. Only root can.
+/// The real dnf, for a system of an architecture in a folder, with the kernel's file systems mounted there as for a
+/// container and nothing of the host's caches and settings. Only root can.
 pub fn dnf(place: &Place, root: &Path, conf: &Path, arch: &str, epoch: i64) -> Command {
     let home = place.path().join("home");
     std::fs::create_dir_all(&home).expect("a folder");

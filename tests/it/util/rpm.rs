@@ -157,7 +157,7 @@ impl Mini {
         self.server.put(path, std::fs::read(self.folder.join(with.trim_start_matches('/'))).expect("a file"));
     }
 
-    /// A file of metadata as it was made: `primary`, `filelists`, `comps`.
+    /// A file of metadata as it was made: `primary`, `filelists`, `comps`, `modules`.
     pub fn metadata(&self, repository: &str, kind: &str) -> String {
         self.metadata_in(&self.path(repository), kind)
     }
@@ -166,7 +166,7 @@ impl Mini {
     fn metadata_in(&self, folder: &str, kind: &str) -> String {
         let files = std::fs::read_dir(self.folder.join(folder.trim_start_matches('/')).join("repodata"));
         let files = files.expect("metadata").map(|entry| entry.expect("a file").path());
-        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("{kind}.xml")));
+        let mut found = files.filter(|path| path.to_string_lossy().contains(&format!("-{kind}.")));
         let path = found.next().unwrap_or_else(|| panic!("{folder} has no {kind}"));
         let packed = std::fs::read(path).expect("metadata");
         let codec = Codec::ALL.into_iter().find(|codec| packed.starts_with(codec.magic())).expect("a compression");
@@ -234,6 +234,30 @@ impl Mini {
     pub fn publish_primary(&self, repository: &str, primary: &str, time: i64) {
         let lists = self.metadata(repository, "filelists");
         let files = [("primary", "primary.xml", primary.as_bytes()), ("filelists", "filelists.xml", lists.as_bytes())];
+        self.publish(repository, &files, time);
+    }
+
+    /// Publishes a repository that has each of its packages for x86_64 for i686 too, as those of EL and Fedora have many.
+    /// No files of these are there.
+    pub fn publish_with_i686(&self, repository: &str, time: i64) {
+        let primary = self.metadata(repository, "primary");
+        let elements = primary.split("<package ").skip(1).map(|rest| rest.split_inclusive("</package>").next());
+        let elements = elements.flatten().filter(|element| element.contains("<arch>x86_64</arch>"));
+        let others = elements.map(|element| {
+            let (before, rest) = element.split_once("pkgid=\"YES\">").expect("its checksum");
+            let (checksum, after) = rest.split_at(64);
+            let other = format!("<package {before}pkgid=\"YES\">{}{after}\n", sha256(checksum.as_bytes()));
+            let other = other.replace(">x86_64<", ">i686<").replace(".x86_64.rpm", ".i686.rpm");
+            other.replace("()(64bit)", "").replace("(64bit)", "").replace("(x86-64)", "(x86-32)")
+        });
+        let (head, tail) = primary.split_at(primary.rfind("</metadata>").expect("its end"));
+        let all = format!("{head}{}{tail}", others.collect::<String>());
+        let (lists, groups) = (self.metadata(repository, "filelists"), self.metadata("BaseOS", "comps"));
+        let files: [(&str, &str, &[u8]); 3] = [
+            ("primary", "primary.xml", all.as_bytes()),
+            ("filelists", "filelists.xml", lists.as_bytes()),
+            ("group", "comps.xml", groups.as_bytes()),
+        ];
         self.publish(repository, &files, time);
     }
 
