@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::rpm_dnf::inside;
+use crate::rpm_tree::stopped;
 use crate::skip;
 use crate::util::mkbase::{Ended, Place};
 use crate::util::rpm::{Mini, mini};
 use crate::util::server::{Server, refused_url};
-use crate::util::{now, sha256, tree};
+use crate::util::{is_root, now, sha256, tree};
 
 const LIST: &str = "/vendor/core/mirrors/latest/mirror.list";
 
@@ -33,10 +35,10 @@ impl Case {
         Ok(Case { place, mini, recipe })
     }
 
-    /// Publishes a version, with or without the updates, and gives its address.
-    fn version(&self, name: &str, updates: bool, time: i64) -> String {
-        let folders = [self.mini.path("BaseOS"), self.mini.path("updates")];
-        let folders: Vec<&str> = folders.iter().take(1 + usize::from(updates)).map(String::as_str).collect();
+    /// Publishes a version with the packages of these repositories, and gives its address.
+    fn version(&self, name: &str, repositories: &[&str], time: i64) -> String {
+        let folders: Vec<String> = repositories.iter().map(|name| self.mini.path(name)).collect();
+        let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
         format!("{}{}", self.mini.server.url(), self.mini.publish_version(name, &folders, time))
     }
 
@@ -93,7 +95,7 @@ const AUTHORIZATION: &str = "Basic dXNlcjpzZWNyZXQ=";
 #[test]
 fn a_list_leads_to_packages_beside_their_repository() {
     let case = case_or_skip!("a_list_leads_to_packages_beside_their_repository");
-    let url = case.version("0123", false, now() - 3000);
+    let url = case.version("0123", &["BaseOS"], now() - 3000);
     let (dead, elsewhere) = (refused_url(), Server::new());
     case.list(format!("# for you\nftp://example.org/os\n{}/os\n{dead}/os\n{url}/\n", elsewhere.url()));
     // Whoever has the list needs a password, and nobody else gets it.
@@ -129,6 +131,21 @@ fn a_list_leads_to_packages_beside_their_repository() {
 }
 
 #[test]
+fn dnf_in_the_image_goes_by_the_list() {
+    const TEST: &str = "dnf_in_the_image_goes_by_the_list";
+    let case = case_or_skip!("dnf_in_the_image_goes_by_the_list");
+    if !is_root() {
+        skip!("{TEST}: changing the root takes root");
+    }
+    case.list(case.version("0123", &["BaseOS", "AppStream"], now() - 3000));
+    let tree = stopped(&case.place, &case.mini, &case.recipe, "clean", &["--include", "dnf"]);
+    case.list(case.version("4567", &["BaseOS", "AppStream", "updates"], now() - 2000));
+    let said = inside(&tree, &case.mini.folder, "dnf -y --repo mini upgrade mini-hello; rpm -q mini-hello", &[]);
+    assert!(said.contains("Complete!") && said.ends_with("mini-hello-1.1-1.mn1.noarch\n"), "{said}");
+    assert!(case.mini.server.count("/mini-hello-1.1-1.mn1.noarch.rpm") > 0, "from beside the repository");
+}
+
+#[test]
 fn lists_that_lead_nowhere() {
     let case = case_or_skip!("lists_that_lead_nowhere");
     let (own, nobody) = (case.mini.server.url(), refused_url());
@@ -154,7 +171,7 @@ fn lists_that_lead_nowhere() {
 
     // The repository of a server may have its packages beside it, as long as they are on the server. One of this
     // machine may not.
-    let path = case.version("0123", false, now());
+    let path = case.version("0123", &["BaseOS"], now());
     let path = path.strip_prefix(&own).expect("it is there");
     let shallow = case.place.path().join("shallow");
     for file in ["repomd.xml", "primary.xml", "filelists.xml"] {
@@ -186,7 +203,7 @@ fn refused_package(case: &Case, more: &[&str], reason: &str) {
 fn a_lock_stays_with_the_version_it_was_made_of() {
     let case = case_or_skip!("a_lock_stays_with_the_version_it_was_made_of");
     let start = now();
-    let old = case.version("0123", false, start - 3000);
+    let old = case.version("0123", &["BaseOS"], start - 3000);
     case.list(&old);
     case.run("lock", &[]).success();
     let locked = case.locked();
@@ -195,7 +212,7 @@ fn a_lock_stays_with_the_version_it_was_made_of() {
     let image = case.image();
 
     // The list leads to a newer one, and is not asked for.
-    let new = case.version("4567", true, start - 2000);
+    let new = case.version("4567", &["BaseOS", "updates"], start - 2000);
     case.list(&new);
     case.forget_downloads();
     let asked = case.mini.server.count(LIST);

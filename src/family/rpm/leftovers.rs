@@ -74,7 +74,9 @@ fn settle_database(cleaner: &mut Cleaner<'_>) -> Result<()> {
         }
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    berkeley::settle(cleaner, folder)?;
+    if path.ends_with(berkeley::PACKAGES) {
+        berkeley::settle(cleaner, folder)?;
+    }
     // Those with two underscores are the memory that users of Berkeley DB share.
     let is_lock = |name: &str| name.starts_with("__db.") || [".rpm.lock", ".dbenv.lock"].contains(&name);
     cleaner.named(folder, is_lock)?.into_iter().try_for_each(|path| cleaner.remove_unowned(path))
@@ -84,6 +86,7 @@ fn settle_database(cleaner: &mut Cleaner<'_>) -> Result<()> {
 mod tests {
     use super::*;
     use crate::clean::testing::{Tree, assert_well_formed};
+    use crate::family::rpm::bdb;
 
     #[test]
     fn every_step_is_named_and_described() {
@@ -129,5 +132,23 @@ mod tests {
         tree.file("usr/lib/sysimage/rpm/rpmdb.sqlite-shm", "x").file("usr/lib/sysimage/rpm/.rpm.lock", "");
         tree.step(STEPS, "dnf/database");
         assert_eq!(tree.root.read_dir("usr/lib/sysimage/rpm").expect("a folder"), ["rpmdb.sqlite"]);
+    }
+
+    #[test]
+    fn files_of_berkeley_db_have_no_id_of_their_writer() {
+        let mut tree = Tree::new();
+        tree.folder("var/lib/rpm");
+        let mut written = bdb::make(&[b"header".to_vec()]);
+        // The id of a file, which stands at 52.
+        written[52..72].fill(7);
+        for name in ["Packages", "Name"] {
+            tree.root.write(format!("var/lib/rpm/{name}"), &written, 0o644).expect("a file");
+        }
+        assert_eq!(tree.step(STEPS, "dnf/database"), ["var/lib/rpm/Name", "var/lib/rpm/Packages"]);
+        let [packages, name] =
+            ["Packages", "Name"].map(|n| tree.root.read(format!("var/lib/rpm/{n}")).expect("a file"));
+        assert!(packages[52..72] != written[52..72] && packages[52..72] != name[52..72], "one for each file");
+        assert!(packages[..52] == written[..52] && packages[72..] == written[72..]);
+        assert_eq!(tree.step(STEPS, "dnf/database"), [""; 0], "once is enough");
     }
 }
