@@ -31,16 +31,14 @@ ENVIRONMENT = "@^"
 ROOM = 256 << 10
 # fallocate(2): the file is no longer for it.
 FALLOC_FL_KEEP_SIZE = 1
+# Beginnings of what dnf logs of a request that failed and its error says anyway.
+KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
 # Where the macros of the job are.
 HOME = os.environ["HOME"]
 REASONS = {
     libdnf.transaction.TransactionItemReason_DEPENDENCY: "dependency",
     libdnf.transaction.TransactionItemReason_WEAK_DEPENDENCY: "dependency",
 }
-
-
-# Beginnings of what dnf logs of a request that failed and its error says anyway.
-KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
 
 
 class Refused(Exception):
