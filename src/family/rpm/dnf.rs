@@ -237,7 +237,7 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
 }
 
 /// dnf writes a list of problems one below the other.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let lines = text.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ").replace(":;", ":")
 }

@@ -31,6 +31,8 @@ ENVIRONMENT = "@^"
 ROOM = 256 << 10
 # fallocate(2): the file is no longer for it.
 FALLOC_FL_KEEP_SIZE = 1
+# Beginnings of what dnf logs of a request that failed and its error says anyway.
+KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
 # Where the macros of the job are.
 HOME = os.environ["HOME"]
 REASONS = {
@@ -39,28 +41,31 @@ REASONS = {
 }
 
 
-# Beginnings of what dnf logs of a request that failed and its error says anyway.
-KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
-
-
 class Refused(Exception):
     """Something that dnf cannot do, in words."""
 
 
-class Reasons(logging.Handler):
-    """Keeps what dnf logs of requests that fail: their error has no more than the requests."""
+class Log(logging.Handler):
+    """Keeps what dnf logs: of requests that fail the reasons, which their error does not have, and warnings."""
 
     def __init__(self):
-        super().__init__(logging.ERROR)
-        self.texts = []
+        super().__init__(logging.WARNING)
+        self.reasons = []
+        self.warnings = []
+
+    def clear(self):
+        self.reasons.clear()
+        self.warnings.clear()
 
     def emit(self, record):
         text = record.getMessage()
-        if not text.startswith(KNOWN):
-            self.texts.append(text)
+        if record.levelno < logging.ERROR:
+            self.warnings.append(text)
+        elif not text.startswith(KNOWN):
+            self.reasons.append(text)
 
 
-REASONS_LOGGED = Reasons()
+LOG = Log()
 
 
 def make_base(job):
@@ -137,6 +142,7 @@ def in_the_way(base, kept):
 
 
 def solve(job, held):
+    LOG.clear()
     base = make_base(job)
     add_repositories(base, job)
     base.fill_sack(load_system_repo=False)
@@ -160,7 +166,6 @@ def solve(job, held):
 def mark(base, specs):
     """Asks for everything but environments. As for `dnf install` groups and modules come first: a name is then that of
     a package in the streams that are asked for."""
-    REASONS_LOGGED.texts.clear()
     is_group = [s.startswith("@") for s in specs]
     for wanted in True, False:
         try:
@@ -228,7 +233,7 @@ def resolve(job):
             "digest": digest,
             "reason": REASONS.get(item.reason, "wanted"),
         })
-    return {"packages": packages, "unknown": unknown, "modules": modules(base)}
+    return {"packages": packages, "unknown": unknown, "modules": modules(base), "warnings": LOG.warnings}
 
 
 def modules(base):
@@ -344,7 +349,7 @@ def describe(error):
             parts.extend("%s '%s'" % (what, spec) for spec in specs)
         if error.module_depsolv_errors:
             parts.append(dnf.module.module_base.format_modular_solver_errors(error.module_depsolv_errors[0]))
-        return "; ".join(parts + REASONS_LOGGED.texts)
+        return "; ".join(parts + LOG.reasons)
     return str(error)
 
 
@@ -363,7 +368,7 @@ def log_of_libdnf(job):
 def main():
     # dnf says through its log why it left something out.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("dnf").addHandler(REASONS_LOGGED)
+    logging.getLogger("dnf").addHandler(LOG)
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     try:

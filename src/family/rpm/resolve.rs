@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Error, Result, bail};
 use serde::Deserialize;
 
-use super::dnf::{Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
+use super::dnf::{self, Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
 use super::location;
 use super::modules;
 use super::package::{Identity, Package};
@@ -37,6 +37,7 @@ struct Answer {
     packages: Vec<Chosen>,
     unknown: Vec<String>,
     modules: Vec<LockedModule>,
+    warnings: Vec<String>,
 }
 
 /// A package of the transaction, as the metadata has it.
@@ -82,6 +83,9 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
         dates::refuse_rollback(&repositories, previous)?;
     }
     let answer = ask(context, &dnf, plan, &files, previous)?;
+    for warning in &answer.warnings {
+        context.ui.warn(format!("dnf: {}", dnf::one_line(warning)));
+    }
     for name in &answer.unknown {
         context.ui.warn(format!("packages.exclude: no repository has the package '{name}'"));
     }
