@@ -26,7 +26,7 @@ use crate::lock::{self, Lock, LockedModule, LockedPackage, LockedRepository, Pre
 use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::tools::Tools;
+use crate::tools;
 
 /// A package may be this large, in bytes; those known have less than two thousand million.
 const MAX_PACKAGE: u64 = 16 << 30;
@@ -68,10 +68,10 @@ struct InHouse<'a> {
 }
 
 /// Reads the repositories of the plan and has dnf decide on every package.
-pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
+pub fn resolve(context: &Context, dnf: &tools::dnf::Dnf, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
     // Mistakes in the recipe need not wait for a download.
     let files = in_house(context.jobs, plan)?;
-    let dnf = Dnf::new(context, tools, plan, "resolve")?;
+    let dnf = Dnf::new(context, dnf, plan, "resolve")?;
     let folders = dnf.folder().join("repositories");
     let all: Vec<usize> = (0..plan.repositories.len()).collect();
     let contents = parallel(plan.repositories.len(), &all, |i| {
