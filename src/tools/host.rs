@@ -1,60 +1,110 @@
 //! Whether the programs of the host serve.
 
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::Tools;
+use super::dnf::{self, Dnf, Interface};
+use super::{Choice, Tools};
 use crate::context::Context;
 use crate::root::Root;
 use crate::sandbox::tools::PROGRAMS;
 
-/// What dnf 4 is called: beside dnf 5, by itself, and where it took the place of yum.
-const DNF: [&str; 3] = ["dnf-3", "dnf", "yum"];
-/// The first rpm that heeds `SOURCE_DATE_EPOCH` in its database, so that two runs give the same bytes.
+/// The first rpm that heeds `SOURCE_DATE_EPOCH`, so that two runs give the same bytes, and that of the tools tree.
 const RPM: (u32, u32) = (4, 18);
 /// How the answer of `rpm --version` begins.
 const RPM_ANSWER: &str = "RPM version ";
+/// What later ones make users of sysusers.d(5) with, by their `sysusers.sh`. Without them they go on.
+const ACCOUNTS: [&str; 2] = ["useradd", "groupadd"];
+/// Fails unless libdnf5 can be driven: it tells what a scriptlet said since 5.2.6, and what rpm said since 5.2.7.
+const LIBDNF5: &str = "from libdnf5.base import Transaction as t; t.get_last_script_output; t.get_rpm_messages";
 
-/// Why dnf and rpm of the host do not serve, if they do not.
-pub fn lacks_dnf(context: &Context) -> Result<Option<String>> {
+/// dnf and rpm of the host, or why they do not serve. Unless the host's are asked for, only those do that install
+/// as those of the tools tree.
+pub fn find_dnf(context: &Context, choice: Choice) -> Result<Result<Dnf, String>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if !DNF.iter().any(|name| find(&path, name).is_some_and(|file| is_python(&file))) {
-        return Ok(Some("this machine has no dnf 4 in its PATH (apt-get install dnf, dnf install python3-dnf)".into()));
-    }
-    if find(&path, "rpmkeys").is_none() {
-        return Ok(Some("this machine has no rpmkeys in its PATH (apt-get install rpm)".into()));
+    let folders = folders(&path);
+    let (interface, python) = match dnf::find(&Root::open("/")?, &folders) {
+        Ok(found) => found,
+        Err(lack) => return Ok(Err(lack.to_string())),
+    };
+    if !has(&folders, "rpmkeys") {
+        return Ok(Err("this machine has no rpmkeys in its PATH (apt-get install rpm)".into()));
     }
     let folder = context.work.path().join("host");
     std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let output = Tools::Host.command(&Root::open(&folder)?, "rpmkeys").arg("--version").output();
+    let amiss = Root::open(&folder).and_then(|root| amiss(&root, &folders, interface, &python, choice));
     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    let output = output.context("asking rpm for its version")?;
-    let answer = String::from_utf8_lossy(&output.stdout);
-    let words = answer.trim().strip_prefix(RPM_ANSWER).unwrap_or_default();
-    Ok(match version(words) {
-        Some(version) if version >= RPM => None,
-        Some(_) => Some(format!("this machine has rpm {words}, and {}.{} or newer is needed", RPM.0, RPM.1)),
-        None => Some(format!("the rpm of this machine does not tell its version (exit code {})", output.code)),
+    Ok(match amiss? {
+        Some(why) => Err(why),
+        None => Ok(Dnf { tools: Tools::Host, interface, python }),
     })
 }
 
-/// A program in `PATH`, in a folder that the sandbox has too.
-fn find(path: &OsStr, program: &str) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .filter(|folder| PROGRAMS.iter().any(|name| folder.starts_with(Path::new("/").join(name))))
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+/// What is amiss with the versions, as the programs tell them. They run beside an empty folder.
+fn amiss(
+    beside: &Root,
+    folders: &[PathBuf],
+    interface: Interface,
+    python: &Path,
+    choice: Choice,
+) -> Result<Option<String>> {
+    let output = Tools::Host.command(beside, "rpmkeys").arg("--version").output();
+    let output = output.context("asking rpm for its version")?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    let words = answer.trim().strip_prefix(RPM_ANSWER).unwrap_or_default();
+    let Some(version) = version(words) else {
+        return Ok(Some(format!("the rpm of this machine does not tell its version (exit code {})", output.code)));
+    };
+    if let Some(why) = unfit(version, words, choice) {
+        return Ok(Some(why));
+    }
+    if version > RPM
+        && let Some(program) = ACCOUNTS.iter().find(|program| !has(folders, program))
+    {
+        let why = "in its PATH, which its rpm makes users with (apt-get install passwd, dnf install shadow-utils)";
+        return Ok(Some(format!("this machine has no {program} {why}")));
+    }
+    if interface == Interface::Dnf5 {
+        let output = Tools::Host.command(beside, python).args(["-I", "-c", LIBDNF5]).output();
+        if output.context("looking for the Python interface of dnf 5")?.code != 0 {
+            return Ok(Some(
+                "the dnf 5 of this machine has no Python interface, or one older than 5.2.7 (dnf install \
+                 python3-libdnf5, apt-get install python3-libdnf5)"
+                    .into(),
+            ));
+        }
+    }
+    Ok(None)
 }
 
-/// Whether a program is one in Python, as dnf 4 is and dnf 5 is not.
-fn is_python(file: &Path) -> bool {
-    let mut start = Vec::new();
-    let read = std::fs::File::open(file).and_then(|file| file.take(128).read_to_end(&mut start));
-    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    read.is_ok() && line.starts_with(b"#!") && line.windows(6).any(|word| word == b"python")
+/// Why an rpm of a version does not serve. Later ones than that of the tools tree do what they are asked to, but not
+/// always with the same bytes: they make users of sysusers.d(5) by themselves (4.19), and have another order for
+/// packages that need each other or that recommend one another (4.20, 6.0), which shows where scriptlets add to the
+/// same file.
+fn unfit(version: (u32, u32), words: &str, choice: Choice) -> Option<String> {
+    let (major, minor) = RPM;
+    if version < RPM {
+        return Some(format!("this machine has rpm {words}, and {major}.{minor} or newer is needed"));
+    }
+    (version > RPM && choice != Choice::Host).then(|| {
+        format!(
+            "this machine has rpm {words}, which may order packages otherwise than the {major}.{minor} of the tools \
+             tree; --tools host uses it all the same"
+        )
+    })
+}
+
+/// The folders of `PATH` that the sandbox has too, without the slash they begin with.
+fn folders(path: &OsStr) -> Vec<PathBuf> {
+    let inside = |folder: PathBuf| folder.strip_prefix("/").map(Path::to_owned).ok();
+    let folders = std::env::split_paths(path).filter_map(inside);
+    folders.filter(|folder| PROGRAMS.iter().any(|name| folder.starts_with(name))).collect()
+}
+
+fn has(folders: &[PathBuf], program: &str) -> bool {
+    folders.iter().any(|folder| Path::new("/").join(folder).join(program).is_file())
 }
 
 /// The first two numbers of a version.
@@ -69,44 +119,31 @@ mod tests {
 
     #[test]
     fn versions() {
-        for (text, serves) in [
-            ("4.18.0", true),
-            ("4.16.1.3", false),
-            ("4.9", false),
-            ("4.20.1", true),
-            ("5.99.90", true),
-            ("6.0.0-beta1", true),
-            ("4.18~rc1", true),
-            ("4", false),
-            ("", false),
+        for (text, by_itself, asked_for) in [
+            ("4.16.1.3", false, false),
+            ("4.9", false, false),
+            ("4.18.0", true, true),
+            ("4.18~rc1", true, true),
+            ("4.20.1", false, true),
+            ("5.99.90", false, true),
+            ("6.0.0-beta1", false, true),
         ] {
-            assert_eq!(version(text).is_some_and(|v| v >= RPM), serves, "{text}");
+            let version = version(text).expect("a version");
+            let serves = |choice| unfit(version, text, choice).is_none();
+            assert_eq!((serves(Choice::Auto), serves(Choice::Host)), (by_itself, asked_for), "{text}");
         }
+        assert_eq!((version("4"), version("")), (None, None));
+        let why = unfit((4, 16), "4.16.1", Choice::Host).expect("too old");
+        assert!(why.contains("rpm 4.16.1, and 4.18 or newer is needed"), "{why}");
+        let why = unfit((6, 1), "6.1.0", Choice::Auto).expect("too new");
+        assert!(why.contains("rpm 6.1.0") && why.contains("--tools host"), "{why}");
     }
 
     #[test]
     fn programs_are_found_in_the_path_and_where_the_sandbox_has_them() {
-        assert!(find(OsStr::new("/usr/bin:/bin"), "env").is_some());
-        assert!(find(OsStr::new("/nonexistent:/tmp"), "env").is_none());
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("dnf"), "#!/usr/bin/python3\n").expect("writes");
-        assert!(find(folder.path().as_os_str(), "dnf").is_none(), "the sandbox has no such folder");
-    }
-
-    #[test]
-    fn dnf_4_is_a_program_in_python() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("dnf");
-        for (content, expected) in [
-            (&b"#!/usr/bin/python3\nimport dnf"[..], true),
-            (b"#!/usr/libexec/platform-python -s\n", true),
-            (b"#!/bin/sh\nexec python3 x", false),
-            (b"\x7fELF\x02\x01\x01 python", false),
-            (b"", false),
-        ] {
-            std::fs::write(&file, content).expect("writes");
-            assert_eq!(is_python(&file), expected, "{}", String::from_utf8_lossy(content));
-        }
-        assert!(!is_python(&folder.path().join("gone")));
+        let found = folders(OsStr::new("/usr/bin:bin::/tmp:/binary:/nix/store/x/bin"));
+        assert_eq!(found, [Path::new("usr/bin"), Path::new("nix/store/x/bin")]);
+        assert!(has(&found, "env") && !has(&found, "mkbase-no-such-program"));
+        assert!(!has(&folders(OsStr::new("/nonexistent:/tmp")), "env"));
     }
 }

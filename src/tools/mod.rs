@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 pub use crate::sandbox::tools::{FOLDER, HOME, TARGET};
 
@@ -17,8 +17,10 @@ use crate::command;
 use crate::context::Context;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
+use dnf::Dnf;
 use shelf::Tree;
 
+pub mod dnf;
 mod host;
 mod make;
 pub mod shelf;
@@ -88,31 +90,56 @@ impl Toolbox {
         Toolbox { wanted, tree: Mutex::default() }
     }
 
-    /// dnf 4 and rpm: the host's if they serve, else the tools tree, which may have to be made first.
-    pub fn dnf(&self, context: &Context) -> Result<Tools> {
-        self.get(context, || host::lacks_dnf(context))
+    /// dnf and rpm: the host's if they serve, else the tools tree, which may have to be made first.
+    pub fn dnf(&self, context: &Context) -> Result<Dnf> {
+        match self.of_host(context, || host::find_dnf(context, self.wanted.choice))? {
+            Ok(dnf) => Ok(dnf),
+            Err(why) => Dnf::of_tree(self.tree(context, why)?),
+        }
     }
 
     /// debootstrap: the host's if it has one, else that of the tools tree. `install` tells how to get it.
     pub fn debootstrap(&self, context: &Context, install: &str) -> Result<Tools> {
-        let amiss = || Ok(command::find("debootstrap", install).err().map(|error| error.to_string()));
-        self.get(context, amiss)
+        let find = || Ok(command::find("debootstrap", install).map_err(|error| error.to_string()));
+        match self.of_host(context, find)? {
+            Ok(_) => Ok(Tools::Host),
+            Err(why) => Ok(Tools::Tree(self.tree(context, why)?)),
+        }
     }
 
-    /// The host, unless something is amiss with its programs, which `amiss` says, or the tools tree is wanted.
-    fn get(&self, context: &Context, amiss: impl FnOnce() -> Result<Option<String>>) -> Result<Tools> {
-        if self.wanted.choice != Choice::Tree {
-            match (amiss()?, self.wanted.choice) {
-                (None, _) => return Ok(Tools::Host),
-                (Some(why), Choice::Host) => bail!("{why}, or use --tools tree"),
-                (Some(why), _) => context.ui.detail(format_args!("not with the host's programs: {why}")),
+    /// What the host has, unless the tools tree is wanted, or it does not serve: then the reason. `find` finds it, or
+    /// gives that.
+    fn of_host<T>(
+        &self,
+        context: &Context,
+        find: impl FnOnce() -> Result<Result<T, String>>,
+    ) -> Result<Result<T, Option<String>>> {
+        if self.wanted.choice == Choice::Tree {
+            return Ok(Err(None));
+        }
+        match (find()?, self.wanted.choice) {
+            (Ok(found), _) => Ok(Ok(found)),
+            (Err(why), Choice::Host) => bail!("{why}, or use --tools tree"),
+            (Err(why), _) => {
+                context.ui.detail(format_args!("not with the host's programs: {why}"));
+                Ok(Err(Some(why)))
             }
         }
+    }
+
+    /// The root filesystem of the tools tree. `why` the host's programs do not serve instead.
+    fn tree(&self, context: &Context, why: Option<String>) -> Result<PathBuf> {
         let mut tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
         let tree = match &mut *tree {
             Some(tree) => tree,
-            none => none.insert(make::get(context, &self.wanted)?),
+            none => {
+                let made = make::get(context, &self.wanted);
+                none.insert(match why {
+                    Some(why) => made.with_context(|| format!("not with the host's programs: {why}"))?,
+                    None => made?,
+                })
+            }
         };
-        Ok(Tools::Tree(tree.root()))
+        Ok(tree.root())
     }
 }

@@ -16,6 +16,7 @@ mod archive;
 mod badinput;
 mod cli;
 mod disk;
+mod dnf5;
 mod docker;
 mod engines;
 mod host;

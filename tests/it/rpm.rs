@@ -2,7 +2,7 @@
 
 use crate::skip;
 use crate::util::mkbase::{Place, test_user};
-use crate::util::rpm::mini;
+use crate::util::rpm::{FAILING, mini};
 use crate::util::{is_root, sha256, tree};
 
 /// The files of an image that must be there, and what they hold.
@@ -80,14 +80,10 @@ fn packages_that_fail(test: &str, tools: &str) {
         ("mini-otherkey", &["mini-otherkey 1.0-1", "signed by", "not by a key of the recipe"]),
         ("mini-tampered", &["mini-tampered 1.0-1", "its payload was changed"]),
         ("mini-forged", &["mini-forged 1.0-1", "its content was changed after"]),
-        ("mini-badpre", &["%pre of mini-badpre failed", "fails on purpose"]),
-        ("mini-badpost", &["%post of mini-badpost failed", "mini-badpost fails on purpose", "exit status 3"]),
-        ("mini-badposttrans", &["%posttrans of mini-badposttrans failed", "fails on purpose"]),
-        ("mini-badpretrans", &["mini-badpretrans fails on purpose"]),
-        ("mini-hello,mini-clash", &["/etc/mini-hello.conf", "mini-clash"]),
-        ("mini-hello,mini-enemy", &["mini-enemy", "conflict"]),
-        ("mini-unsatisfiable", &["libnosuch.so.1", "mini-unsatisfiable"]),
-    ] {
+    ]
+    .into_iter()
+    .chain(FAILING)
+    {
         let build = place.build(&recipe, "image", &["--include", packages]).arguments(mini.mirrors());
         build.arguments(tools).run().fails(1, expected);
     }

@@ -1,11 +1,11 @@
 //! dnf inside an image: it finds nothing wrong, goes on from the database, and installs as the image was made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::docker::{Image, engine_answers, run};
-use crate::rpm_tree::{stopped, unexpected};
+use crate::rpm_tree::{self, stopped, unexpected};
 use crate::skip;
 use crate::util::dnf::text;
 use crate::util::is_root;
@@ -37,7 +37,7 @@ echo '= check afterwards'; dnf check
 ";
 
 /// A recipe of an image with dnf and a stream of a module, whose repositories are in the image.
-fn recipe(place: &Place, mini: &Mini) -> std::path::PathBuf {
+fn recipe(place: &Place, mini: &Mini) -> PathBuf {
     let of = |(name, folder): (&str, &str)| format!("{name} = \"file://{MOUNTED}{}\"", mini.path(folder));
     let image = [("baseos", "BaseOS"), ("updates", "updates"), ("appstream", "AppStream")].map(of).join(", ");
     let more = format!(
@@ -143,6 +143,6 @@ fn dnf_works_in_a_container() {
     let volume = format!("{}:{MOUNTED}:ro", mini.folder.display());
     let script = script(&mini);
     let said = run(&["run", "--rm", "--network", "none", "--volume", &volume, &image.0, "sh", "-euc", &script]);
-    judge(&said, &crate::rpm_tree::MOUNTED.map(|path| path));
+    judge(&said, &rpm_tree::MOUNTED);
     place.assert_nothing_left(&["image"]);
 }

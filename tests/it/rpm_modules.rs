@@ -170,7 +170,7 @@ fn members_of_groups_are_those_of_dnf() {
                 &["mini-greeter-1.0", "mini-greeter-devel-1.0", "mini-weak-1.0", "ncurses-base", "tzdata"],
                 &["greeter:1/"],
             ),
-            // By its name in another language's words than the id, and with the groups that it only offers left out.
+            // By its name instead of its id. Groups that an environment only offers stay out.
             (&["@Parts"], &parts, &[]),
             (&["@^terminal-environment"], &parts, &[]),
         ],
@@ -279,5 +279,31 @@ fn packages_of_another_stream_than_the_default_are_held() {
     assert_eq!(update(&["mini-weak"]), "");
     assert_eq!(lock_text(&place), old);
     assert_eq!(update(&[]), "upgraded mini-greeter 2.0-1.mn1 -> 3.0-1.mn1\n");
+    place.assert_nothing_left(&[]);
+}
+
+#[test]
+fn what_dnf_warns_of_is_told() {
+    const TEST: &str = "what_dnf_warns_of_is_told";
+    let mini = match mini() {
+        Ok(mini) => mini,
+        Err(why) => skip!("{TEST}: {why}"),
+    };
+    let place = Place::new();
+    let ended = lock(&place, &mini, &["@parts"]).success();
+    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+    let read = |kind: &str| mini.metadata("BaseOS", kind);
+    let (primary, lists, groups) = (read("primary"), read("filelists"), read("comps"));
+    assert!(groups.contains(">ncurses-base<"), "{groups}");
+    let groups = groups.replace(">ncurses-base<", ">mini-nosuch<");
+    let files = [
+        ("primary", "primary.xml", primary.as_bytes()),
+        ("filelists", "filelists.xml", lists.as_bytes()),
+        ("group", "comps.xml", groups.as_bytes()),
+    ];
+    mini.publish("BaseOS", &files, now());
+    let ended = lock(&place, &mini, &["@parts"]).success();
+    assert!(ended.stderr.contains("warning dnf: No match for group package \"mini-nosuch\""), "{}", ended.stderr);
+    assert_eq!(ended.stdout().lines().count(), 1, "{}", ended.stdout());
     place.assert_nothing_left(&[]);
 }

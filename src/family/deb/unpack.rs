@@ -65,7 +65,8 @@ pub fn unpack(ui: &Ui, jobs: usize, debs: &[Deb], root: &Root, bar: &Bar) -> Res
                 ));
                 for_dpkg.insert(*package);
             }
-            Some(Conflict::InOrder { path }) if !in_order => {
+            // Which of two packages is in the way of the other, and named in the error, would be chance.
+            Some(Conflict::InOrder { path } | Conflict::Overwrite { path, .. }) if !in_order => {
                 ui.detail(format_args!(
                     "the order of packages decides about /{}: unpacking one after the other",
                     path.display()

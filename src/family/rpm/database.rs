@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 
 use super::header::{Header, MAGIC, body_size, lengths, tag};
 use super::package::{Identity, identity};
-use super::sqlite;
-use super::{bdb, berkeley};
+use super::{bdb, berkeley, canonical, pubkey, sqlite};
 use crate::family::links::Links;
 use crate::family::{Installed, Owners};
+use crate::plan::Key;
 use crate::root::Root;
 use crate::sandbox::Sandbox;
 
@@ -24,8 +24,6 @@ const OWN: &str = "Packages.db";
 /// Where the image's own rpm reads a copy of its database, since it writes locks beside one even when it reads it. In
 /// the sandbox that is memory.
 const COPY: &str = "/dev/shm/rpmdb";
-/// The name that rpm gives to keys in the database.
-const KEYS: &str = "gpg-pubkey";
 /// What a file is to rpm, `rpmfiles.h`.
 pub(super) const CONFIGURATION: u64 = 1;
 /// It need not be there.
@@ -92,7 +90,7 @@ pub fn identities(root: &Root) -> Result<Vec<Identity>> {
 /// The headers of the packages, without keys.
 pub(super) fn packages(root: &Root) -> Result<Vec<Header>> {
     let mut headers = headers(root)?;
-    headers.retain(|header| header.text(tag::NAME).ok().flatten().as_deref() != Some(KEYS));
+    headers.retain(|header| header.text(tag::NAME).ok().flatten().as_deref() != Some(pubkey::NAME));
     Ok(headers)
 }
 
@@ -176,22 +174,26 @@ pub fn modes(root: &Root, paths: &[&str]) -> Result<Vec<(PathBuf, u32)>> {
     Ok(found)
 }
 
-/// Has the database say of these folders that they are there, where rpm was told to leave them alone.
-pub fn claim(root: &Root, path: &Path, folders: &[&str]) -> Result<()> {
-    sqlite::change(root, path, |blob| {
-        let header = Header::parse(blob)?;
-        let Some(start) = header.position(tag::FILE_STATES) else { return Ok(None) };
-        let states = header.numbers(tag::FILE_STATES)?;
-        let mut changed = blob.to_vec();
-        for (i, file) in files(&header)?.iter().enumerate() {
-            let ours = folders.iter().any(|folder| Path::new(folder) == file.path);
-            // States are a byte each.
-            if ours && states.get(i) == Some(&STATE_NETSHARED) {
-                changed[start + i] = STATE_NORMAL;
-            }
+/// Writes the database in its one form, with these keys. Of these folders it then says that they are there, where rpm
+/// was told to leave them alone.
+pub fn complete(root: &Root, path: &Path, keys: &[&Key], folders: &[&str]) -> Result<()> {
+    let database = sqlite::load(root, path)?;
+    let made = canonical::write(&database, |time| pubkey::pubkeys(keys, time), |blob| claim(blob, folders))?;
+    sqlite::replace(root, path, &made)
+}
+
+fn claim(mut blob: Vec<u8>, folders: &[&str]) -> Result<Vec<u8>> {
+    let header = Header::parse(&blob)?;
+    let Some(start) = header.position(tag::FILE_STATES) else { return Ok(blob) };
+    let states = header.numbers(tag::FILE_STATES)?;
+    for (i, file) in files(&header)?.iter().enumerate() {
+        let ours = folders.iter().any(|folder| Path::new(folder) == file.path);
+        // States are a byte each.
+        if ours && states.get(i) == Some(&STATE_NETSHARED) {
+            blob[start + i] = STATE_NORMAL;
         }
-        Ok((changed != blob).then_some(changed))
-    })
+    }
+    Ok(blob)
 }
 
 /// A file of a package.
@@ -231,36 +233,24 @@ pub(super) fn files(header: &Header) -> Result<Vec<PackageFile>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::header::testing::{Value, make};
+pub(super) mod testing {
+    use super::super::maker::{Value, make};
     use super::super::sqlite::testing;
     use super::*;
 
-    fn package(name: &str, more: &[(u32, Value<'_>)]) -> Vec<u8> {
+    /// The header of a package.
+    pub fn package(name: &str, more: &[(u32, Value<'_>)]) -> Vec<u8> {
         let base = [
             (tag::NAME, Value::Text(name)),
             (tag::VERSION, Value::Text("1.0")),
             (tag::RELEASE, Value::Text("2.el9")),
             (tag::ARCH, Value::Text("x86_64")),
         ];
-        let copy = |value: &Value<'_>| match value {
-            Value::Text(text) => Value::Texts(Box::leak(Box::new([&*Box::leak((*text).to_owned().into_boxed_str())]))),
-            Value::Texts(texts) => Value::Texts(Box::leak(
-                texts
-                    .iter()
-                    .map(|t| &*Box::leak((*t).to_owned().into_boxed_str()))
-                    .collect::<Vec<_>>()
-                    .into_boxed_slice(),
-            )),
-            Value::Numbers(numbers) => Value::Numbers(Box::leak(numbers.to_vec().into_boxed_slice())),
-            Value::Bytes(bytes) => Value::Bytes(Box::leak(bytes.to_vec().into_boxed_slice())),
-        };
-        let all: Vec<(u32, Value<'_>)> =
-            base.iter().map(|(t, v)| (*t, copy(v))).chain(more.iter().map(|(t, v)| (*t, copy(v)))).collect();
-        make(&all)
+        make(&[&base[..], more].concat())
     }
 
-    fn files_of(folders: &'static [&'static str], names: &'static [&'static str]) -> Vec<(u32, Value<'static>)> {
+    /// The tags of files.
+    pub fn files_of(folders: &'static [&'static str], names: &'static [&'static str]) -> Vec<(u32, Value<'static>)> {
         let indexes: Vec<u32> = (0..names.len() as u32).map(|i| i.min(folders.len() as u32 - 1)).collect();
         vec![
             (tag::DIR_NAMES, Value::Texts(folders)),
@@ -269,7 +259,8 @@ mod tests {
         ]
     }
 
-    fn tree(blobs: &[Vec<u8>]) -> (tempfile::TempDir, Root) {
+    /// A tree with a database of these headers, its log beside it.
+    pub fn tree(blobs: &[Vec<u8>]) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(dir.path().join("var/lib/rpm")).expect("a folder");
         std::fs::create_dir_all(dir.path().join("usr/bin")).expect("a folder");
@@ -278,6 +269,13 @@ mod tests {
         let root = Root::open(dir.path()).expect("it opens");
         (dir, root)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::maker::Value;
+    use super::testing::{files_of, package, tree};
+    use super::*;
 
     #[test]
     fn what_is_installed_and_whose_every_path_is() {
@@ -293,7 +291,7 @@ mod tests {
             (tag::SIZE, Value::Numbers(&[4096])),
             (tag::EPOCH, Value::Numbers(&[3])),
         ]);
-        let key = package(KEYS, &[]);
+        let key = package(pubkey::NAME, &[]);
         let other = package("afoo", &files_of(&["/etc/"], &["bashrc"]));
         let (_dir, root) = tree(&[key, package("bash", &bash), other]);
         assert_eq!(find(&root).as_deref(), Some(Path::new("var/lib/rpm/rpmdb.sqlite")));
@@ -329,12 +327,9 @@ mod tests {
         blob[place + 4..place + 8].copy_from_slice(&1u32.to_be_bytes());
         let start = Header::parse(&blob).expect("it is right").position(tag::FILE_STATES).expect("its place");
         blob[start..start + 3].fill(3);
-        let (_dir, root) = tree(&[blob, package("other", &[])]);
-        let path = Path::new("var/lib/rpm/rpmdb.sqlite");
-        claim(&root, path, &["/proc", "/sys"]).expect("it is changed");
-        let headers = headers(&root).expect("it reads");
-        assert_eq!(headers[0].numbers(tag::FILE_STATES).expect("states"), [0, 3, 3]);
-        assert_eq!(headers.len(), 2);
+        let (_dir, root) = tree(&[blob.clone(), package("other", &[])]);
+        let claimed = Header::parse(&claim(blob, &["/proc", "/sys"]).expect("it is changed")).expect("it is right");
+        assert_eq!(claimed.numbers(tag::FILE_STATES).expect("states"), [0, 3, 3]);
         assert_eq!(modes(&root, &["/proc", "/sys"]).expect("it reads"), [(PathBuf::from("/proc"), 0o555)]);
     }
 

@@ -1,7 +1,9 @@
-//! Runs dnf: the host's, or that of the tools tree, through a small program in dnf's own language (`driver.py`).
+//! Runs dnf: the host's, or that of the tools tree, through a small program in Python, which dnf has an interface for
+//! (`driver/main.py`).
 //!
-//! dnf 4 is what this drives, the dnf of Fedora 22 to 40, of EL 8 to 10 (there `yum` is another name of it) and of
-//! Debian. dnf 5 has another interface; where the host has that one, the tools tree serves.
+//! dnf 4 is that of Fedora 22 to 40, of EL 8 to 10 (there `yum` is another name of it) and of Debian; dnf 5 that of Fedora
+//! 41 and later. Each has a module of the program that knows its interface. What they are asked and what they answer is
+//! the same.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -16,10 +18,12 @@ use crate::error::usage;
 use crate::plan::Plan;
 use crate::root::Root;
 use crate::sandbox::{Output, TimedOut};
-use crate::tools::{TARGET, Tools};
+use crate::tools::dnf::Interface;
+use crate::tools::{self, TARGET};
 
-/// The program.
-const DRIVER: &str = include_str!("driver.py");
+/// The program, and what it is made of besides the module of an [`Interface`].
+const DRIVER: [(&str, &str); 2] =
+    [("main.py", include_str!("driver/main.py")), ("keys.py", include_str!("driver/keys.py"))];
 /// Bytes that are set aside for an answer: what a full disk was the reason of can be told all the same.
 const ANSWER: usize = 256 << 10;
 /// Bytes of a scriptlet's output that are of use in an error.
@@ -28,10 +32,6 @@ const SAID: u64 = 64 << 10;
 pub const WORK: &str = "/mkbase/dnf";
 /// Where the package files are for dnf.
 pub const PACKAGES: &str = "/mkbase/packages";
-/// What dnf 4 is called.
-const NAMES: [&str; 3] = ["usr/bin/dnf-3", "usr/bin/dnf", "usr/bin/yum"];
-/// How to get it.
-const INSTALL: &str = "install it (apt-get install dnf, dnf install python3-dnf), or build with --tools tree";
 
 /// Settings of rpm that decide on bytes of the image, or reach out of it: each host has its own.
 const MACROS: &[(&str, &str)] = &[
@@ -44,8 +44,12 @@ const MACROS: &[(&str, &str)] = &[
     ("_flush_io", "0"),
     ("_pkgverify_level", "digest"),
     ("_pkgverify_flags", "0x0"),
+    // Since rpm 6 the database has digests of package files besides, unless there is nothing to make.
+    ("_pkgverify_digests", "%{nil}"),
     ("_install_script_path", "/sbin:/bin:/usr/sbin:/usr/bin"),
     ("_tmppath", "/var/tmp"),
+    // Since rpm 4.19: its own helper, not that of the systemd of the host.
+    ("__systemd_sysusers", "%{_rpmconfigdir}/sysusers.sh"),
     ("__transaction_audit", "%{nil}"),
     ("__transaction_dbus_announce", "%{nil}"),
     ("__transaction_fapolicyd", "%{nil}"),
@@ -58,7 +62,7 @@ const MACROS: &[(&str, &str)] = &[
     ("__transaction_unshare", "%{nil}"),
 ];
 
-/// What dnf is asked; `driver.py` says what becomes of each.
+/// What dnf is asked; the modules of the interfaces say what becomes of each.
 #[derive(Debug, Serialize)]
 pub struct Job<'a> {
     /// `resolve` or `install`.
@@ -91,10 +95,8 @@ pub struct Job<'a> {
     pub files: Vec<JobFile>,
     /// Versions to keep, by name.
     pub held: BTreeMap<&'a str, &'a str>,
-    /// Key files that the image keeps.
+    /// Key files to check signatures with.
     pub keys: Vec<String>,
-    /// Key files that go again.
-    pub build_keys: Vec<String>,
 }
 
 /// A repository on the local disk.
@@ -143,7 +145,6 @@ impl<'a> Job<'a> {
             files: Vec::new(),
             held: BTreeMap::new(),
             keys: Vec::new(),
-            build_keys: Vec::new(),
         }
     }
 }
@@ -151,9 +152,7 @@ impl<'a> Job<'a> {
 /// dnf, ready to be asked.
 pub struct Dnf<'a> {
     context: &'a Context,
-    tools: &'a Tools,
-    /// The Python that it runs with.
-    interpreter: String,
+    dnf: &'a tools::dnf::Dnf,
     /// A folder of this build that it may write to.
     folder: PathBuf,
     epoch: Option<i64>,
@@ -164,14 +163,15 @@ pub type Binds = [(PathBuf, PathBuf)];
 
 impl<'a> Dnf<'a> {
     /// Gets dnf ready for a plan, with a folder of that name.
-    pub fn new(context: &'a Context, tools: &'a Tools, plan: &Plan, name: &str) -> Result<Dnf<'a>> {
-        let interpreter = interpreter(tools)?;
+    pub fn new(context: &'a Context, dnf: &'a tools::dnf::Dnf, plan: &Plan, name: &str) -> Result<Dnf<'a>> {
         let folder = context.work.path().join(name);
         let doing = || format!("making {}", folder.display());
         std::fs::create_dir_all(folder.join("home")).with_context(doing)?;
-        std::fs::write(folder.join("driver.py"), DRIVER).with_context(doing)?;
+        for (name, text) in DRIVER.into_iter().chain([module(dnf.interface)]) {
+            std::fs::write(folder.join(name), text).with_context(doing)?;
+        }
         std::fs::write(folder.join("home/.rpmmacros"), macros(plan)).with_context(doing)?;
-        Ok(Dnf { context, tools, interpreter, folder, epoch: plan.epoch })
+        Ok(Dnf { context, dnf, folder, epoch: plan.epoch })
     }
 
     /// The folder it may write to: [`WORK`] for it.
@@ -187,11 +187,13 @@ impl<'a> Dnf<'a> {
             std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
         }
         let mut command = self
+            .dnf
             .tools
-            .command(target, &self.interpreter)
-            // Nothing from the environment or from beside the script.
+            .command(target, &self.dnf.python)
+            // Nothing from the environment.
             .arg("-I")
-            .arg(format!("{WORK}/driver.py"))
+            .arg(format!("{WORK}/main.py"))
+            .arg(module(self.dnf.interface).0.trim_end_matches(".py"))
             .arg(format!("{WORK}/job.json"))
             .arg(format!("{WORK}/answer.json"))
             .env("HOME", format!("{WORK}/home"))
@@ -219,11 +221,11 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
         text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
     };
     if output.code == crate::sandbox::init::NOT_FOUND {
-        bail!("the Python of dnf cannot be run: {}; {INSTALL}", last());
+        bail!("the Python of dnf cannot be run: {}; build with --tools tree", last());
     }
     if output.code != 0 {
         if last().contains("No module named") {
-            bail!("this dnf has no interface of dnf 4 ({}); {INSTALL}", last());
+            bail!("the Python interface of dnf is not complete ({}); build with --tools tree", last());
         }
         bail!("dnf ended with exit code {}: {}", output.code, last());
     }
@@ -237,7 +239,7 @@ fn read<T: DeserializeOwned>(path: &Path, output: &Output) -> Result<T> {
 }
 
 /// dnf writes a list of problems one below the other.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let lines = text.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ").replace(":;", ":")
 }
@@ -277,23 +279,12 @@ fn newest_file(folder: &Path, begin: u64) -> std::io::Result<Vec<u8>> {
     Ok(said)
 }
 
-/// The Python that dnf 4 runs with: what its own program begins with.
-fn interpreter(tools: &Tools) -> Result<String> {
-    let root = Root::open(tools.path())?;
-    for name in NAMES {
-        if !root.exists(name) {
-            continue;
-        }
-        let mut start = Vec::new();
-        root.open_file(name)?.take(128).read_to_end(&mut start).with_context(|| format!("reading /{name}"))?;
-        let line = String::from_utf8_lossy(&start).lines().next().unwrap_or_default().to_owned();
-        let program = line.strip_prefix("#!").and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
-        if let Some(program) = program.filter(|program| program.contains("python")) {
-            return Ok(program);
-        }
+/// The module that knows an interface: its file name and text.
+fn module(interface: Interface) -> (&'static str, &'static str) {
+    match interface {
+        Interface::Dnf4 => ("dnf4.py", include_str!("driver/dnf4.py")),
+        Interface::Dnf5 => ("dnf5.py", include_str!("driver/dnf5.py")),
     }
-    let place = tools.path().display();
-    bail!("there is no dnf 4 in {place}: none of /{} is a Python program; {INSTALL}", NAMES.join(", /"))
 }
 
 /// The settings of rpm for an image.
@@ -345,20 +336,5 @@ mod tests {
         assert_eq!(shown(running().into()), expected);
         std::fs::write(folder.path().join("tmpx"), "y".repeat(100_000)).expect("writes");
         assert_eq!(newest_file(folder.path(), 5).expect("it is read").len() as u64, SAID);
-    }
-
-    #[test]
-    fn the_interpreter_is_the_one_dnf_names() {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir_all(folder.path().join("usr/bin")).expect("a folder");
-        let tools = Tools::Tree(folder.path().to_owned());
-        let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).expect("writes");
-        assert!(interpreter(&tools).expect_err("none").to_string().contains("no dnf 4"));
-        write("usr/bin/dnf", b"\x7fELF\x02\x01");
-        assert!(interpreter(&tools).expect_err("dnf 5").to_string().contains("no dnf 4"));
-        write("usr/bin/yum", b"#!/usr/libexec/platform-python -s\n# yum");
-        assert_eq!(interpreter(&tools).expect("yum 4"), "/usr/libexec/platform-python");
-        write("usr/bin/dnf-3", b"#! /usr/bin/python3\n");
-        assert_eq!(interpreter(&tools).expect("dnf 4"), "/usr/bin/python3");
     }
 }

@@ -144,7 +144,7 @@ fn look(subject: &Subject<'_>, path: &Path, file: &PackageFile, shipped: &Shippe
 #[cfg(test)]
 mod tests {
     use super::super::checks::CHECKS;
-    use super::super::header::testing::{Value, make};
+    use super::super::maker::{Value, make};
     use super::super::sqlite::testing;
     use super::tag;
     use crate::check::testing::{find, look, says};

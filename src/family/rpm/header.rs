@@ -40,6 +40,8 @@ pub mod tag {
     pub const RELEASE: u32 = 1002;
     /// Epoch.
     pub const EPOCH: u32 = 1003;
+    /// When it was installed: the transaction's time, and a second more for every package before it.
+    pub const INSTALL_TIME: u32 = 1008;
     /// Size of the files in bytes, 32 bits.
     pub const SIZE: u32 = 1009;
     /// Its licence, an SPDX expression as a rule.
@@ -66,6 +68,8 @@ pub mod tag {
     pub const BASE_NAMES: u32 = 1117;
     /// Folders, with `/` at the end.
     pub const DIR_NAMES: u32 = 1118;
+    /// The time of the transaction that it was installed by.
+    pub const INSTALL_ID: u32 = 1128;
     /// Size of the files in bytes, 64 bits, where 32 are too few.
     pub const LONG_SIZE: u32 = 5009;
     /// Algorithm of the digests of files, as OpenPGP numbers them.
@@ -216,57 +220,8 @@ impl Header {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
-    /// A value of a header that is put together for a test.
-    pub enum Value<'a> {
-        /// One string.
-        Text(&'a str),
-        /// Strings.
-        Texts(&'a [&'a str]),
-        /// Numbers of 32 bits.
-        Numbers(&'a [u32]),
-        /// Bytes.
-        Bytes(&'a [u8]),
-    }
-
-    /// A header without its magic.
-    pub fn make(values: &[(u32, Value<'_>)]) -> Vec<u8> {
-        let (mut index, mut store) = (Vec::new(), Vec::new());
-        for (tag, value) in values {
-            while matches!(value, Value::Numbers(_)) && store.len() % 4 != 0 {
-                store.push(0);
-            }
-            let offset = store.len() as u32;
-            let (kind, count) = match value {
-                Value::Text(text) => {
-                    store.extend([text.as_bytes(), b"\0"].concat());
-                    (6, 1)
-                }
-                Value::Texts(texts) => {
-                    texts.iter().for_each(|text| store.extend([text.as_bytes(), b"\0"].concat()));
-                    (8, texts.len())
-                }
-                Value::Numbers(numbers) => {
-                    numbers.iter().for_each(|number| store.extend(number.to_be_bytes()));
-                    (4, numbers.len())
-                }
-                Value::Bytes(bytes) => {
-                    store.extend(*bytes);
-                    (7, bytes.len())
-                }
-            };
-            for number in [*tag, kind, offset, count as u32] {
-                index.extend(number.to_be_bytes());
-            }
-        }
-        let lengths = [values.len() as u32, store.len() as u32].map(u32::to_be_bytes).concat();
-        [lengths, index, store].concat()
-    }
-}
-
-#[cfg(test)]
 mod tests {
-    use super::testing::{Value, make};
+    use super::super::maker::{Value, make};
     use super::*;
 
     fn example() -> Vec<u8> {

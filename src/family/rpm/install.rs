@@ -10,6 +10,7 @@ use super::dnf::{Dnf, Job, JobFile, PACKAGES, WORK};
 use super::package::{Identity, Package};
 use super::rebuild;
 use super::sqlite;
+use super::traces;
 use super::trust::Keys;
 use super::verify;
 use crate::arch;
@@ -20,7 +21,7 @@ use crate::lock::{LockedPackage, Role};
 use crate::parallel::parallel;
 use crate::plan::{Key, Plan, ScriptletErrors};
 use crate::root::Root;
-use crate::tools::Tools;
+use crate::tools;
 
 /// The folders that file systems are mounted on while packages are installed.
 const MOUNT_POINTS: [&str; 3] = ["/dev", "/proc", "/sys"];
@@ -45,7 +46,13 @@ struct Failure {
 }
 
 /// Makes an installed tree of the packages in the empty root.
-pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetched], root: &Root) -> Result<()> {
+pub fn bootstrap(
+    context: &Context,
+    dnf: &tools::dnf::Dnf,
+    plan: &Plan,
+    packages: &[Fetched],
+    root: &Root,
+) -> Result<()> {
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
     let step = context.ui.step("Verifying");
     let keys = Keys::new(plan)?;
@@ -53,15 +60,15 @@ pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetc
     step.done(format_args!("{} packages", packages.len()));
 
     let step = context.ui.step("Installing");
-    let dnf = Dnf::new(context, tools, plan, "install")?;
+    let dnf = Dnf::new(context, dnf, plan, "install")?;
     let locked: Vec<&LockedPackage> = packages.iter().map(|p| &p.package).collect();
     let mut job = Job::new("install", plan, arch::host()? != plan.arch);
     job.gpgcheck = keys.cover(&locked)?;
     if !plan.system.docs {
         job.tsflags.push("nodocs");
     }
-    job.keys = write_keys(dnf.folder(), "image", &keys.of_image(&locked))?;
-    job.build_keys = write_keys(dnf.folder(), "build", &keys.of_build(&locked))?;
+    let lasting = keys.of_image(&locked);
+    job.keys = write_keys(dnf.folder(), &[&lasting[..], &keys.of_build(&locked)].concat())?;
     let inside = |i: usize| format!("{PACKAGES}/{i}.rpm");
     job.files = (0..packages.len()).map(|i| JobFile { path: inside(i) }).collect();
     let binds: Vec<(PathBuf, PathBuf)> =
@@ -75,9 +82,10 @@ pub fn bootstrap(context: &Context, tools: &Tools, plan: &Plan, packages: &[Fetc
     let path = Path::new(&plan.rpm.dbpath).join("rpmdb.sqlite");
     let path = path.strip_prefix("/").unwrap_or(&path);
     sqlite::settle(root, path).context("settling the RPM database")?;
-    database::claim(root, path, &MOUNT_POINTS).context("completing the RPM database")?;
+    database::complete(root, path, &lasting, &MOUNT_POINTS).context("completing the RPM database")?;
     compare(root, &locked)?;
     mount_points(root)?;
+    traces::remove(root).context("removing what dnf leaves")?;
     if plan.rpm.rebuild {
         rebuild::rebuild(context, root, path)?;
     }
@@ -111,7 +119,7 @@ fn of_lock(package: &LockedPackage) -> Identity {
 }
 
 /// Writes keys into the folder of the job, and gives their paths as dnf finds them. The same key twice is one.
-fn write_keys(folder: &Path, prefix: &str, keys: &[&Key]) -> Result<Vec<String>> {
+fn write_keys(folder: &Path, keys: &[&Key]) -> Result<Vec<String>> {
     let mut seen: Vec<&[u8]> = Vec::new();
     for key in keys {
         if !seen.contains(&key.data.as_slice()) {
@@ -120,7 +128,7 @@ fn write_keys(folder: &Path, prefix: &str, keys: &[&Key]) -> Result<Vec<String>>
     }
     let mut paths = Vec::new();
     for (number, data) in seen.into_iter().enumerate() {
-        let name = format!("{prefix}-{number}.asc");
+        let name = format!("key-{number}.asc");
         std::fs::write(folder.join(&name), data).with_context(|| format!("writing the key {name}"))?;
         paths.push(format!("{WORK}/{name}"));
     }

@@ -77,8 +77,9 @@ fn settle_database(cleaner: &mut Cleaner<'_>) -> Result<()> {
     if path.ends_with(berkeley::PACKAGES) {
         berkeley::settle(cleaner, folder)?;
     }
-    // Those with two underscores are the memory that users of Berkeley DB share.
-    let is_lock = |name: &str| name.starts_with("__db.") || [".rpm.lock", ".dbenv.lock"].contains(&name);
+    // Those with two underscores are the memory that users of Berkeley DB share; the last is of rpm 6.
+    let is_lock =
+        |name: &str| name.starts_with("__db.") || [".rpm.lock", ".dbenv.lock", ".keyring.lock"].contains(&name);
     cleaner.named(folder, is_lock)?.into_iter().try_for_each(|path| cleaner.remove_unowned(path))
 }
 
@@ -108,6 +109,7 @@ mod tests {
             ("dnf/database", "var/lib/rpm/__db.001"),
             ("dnf/database", "var/lib/rpm/.dbenv.lock"),
             ("dnf/database", "var/lib/rpm/.rpm.lock"),
+            ("dnf/database", "var/lib/rpm/.keyring.lock"),
             ("build/stamps", "etc/.updated"),
             ("build/stamps", "var/.updated"),
         ];

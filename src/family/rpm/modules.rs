@@ -89,7 +89,7 @@ mod tests {
             module("a", "1\nstate=disabled", &[]),
             module("a", "1", &["b, c"]),
         ] {
-            assert!(locked(vec![bad.clone()]).is_err() && write(&[bad.clone()], &root).is_err(), "{bad:?}");
+            assert!(locked(vec![bad.clone()]).is_err() && write(std::slice::from_ref(&bad), &root).is_err(), "{bad:?}");
         }
         assert!(!root.exists("etc"));
     }

@@ -17,7 +17,10 @@ use crate::sandbox::Sandbox;
 /// What makes databases.
 const PROGRAM: &str = "usr/bin/rpmdb";
 /// Where the headers are shown to the image's rpm.
-const STREAM: &str = "/run/mkbase/headers";
+const GIVEN: &str = "/run/mkbase/headers";
+/// Where it makes its database. Berkeley DB has pages as large as the blocks of the file system; in the sandbox this is
+/// memory, so they do not depend on where the tree is.
+const MADE: &str = "/dev/shm/rpm";
 /// The option by which it takes them.
 const IMPORT: &str = "--importdb";
 
@@ -31,18 +34,21 @@ pub fn rebuild(context: &Context, root: &Root, path: &Path) -> Result<()> {
         bail!("the image has no rpmdb to make its database with; include the package rpm in it");
     }
     let help = run(Sandbox::new(root, "rpmdb").arg("--help"))?;
-    root.remove_file(path)?;
-    if String::from_utf8_lossy(&help).contains(IMPORT) {
+    let imports = String::from_utf8_lossy(&help).contains(IMPORT);
+    let (given, making) = if imports {
         let stream: Vec<u8> = blobs.iter().flat_map(|blob| [&MAGIC[..], blob].concat()).collect();
-        let file = context.work.path().join("headers");
-        std::fs::write(&file, stream).with_context(|| format!("writing {}", file.display()))?;
-        let script = format!("rpmdb --initdb && rpmdb {IMPORT} <{STREAM}");
-        run(Sandbox::new(root, "sh").args(["-c", &script]).bind(&file, STREAM).named("rpmdb --importdb"))?;
-        std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        (stream, format!("rpmdb --dbpath {MADE} --initdb; rpmdb --dbpath {MADE} {IMPORT} <{GIVEN}"))
     } else {
-        root.write(path.with_file_name(berkeley::PACKAGES), &bdb::make(&blobs), 0o644)?;
-        run(Sandbox::new(root, "rpmdb").arg("--rebuilddb"))?;
-    }
+        (bdb::make(&blobs), format!("cp {GIVEN} {MADE}/{}; rpmdb --dbpath {MADE} --rebuilddb", berkeley::PACKAGES))
+    };
+    let file = context.work.path().join("headers");
+    std::fs::write(&file, given).with_context(|| format!("writing {}", file.display()))?;
+    root.remove_file(path)?;
+    let folder = path.parent().unwrap_or(Path::new("")).display();
+    let script = format!("mkdir {MADE}; {making}; rm -f {MADE}/__db.*; cp {MADE}/* /{folder}/");
+    let name = if imports { "rpmdb --importdb" } else { "rpmdb --rebuilddb" };
+    run(Sandbox::new(root, "sh").args(["-euc", &script]).bind(&file, GIVEN).named(name))?;
+    std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     let after = database::identities(root).with_context(doing)?;
     anyhow::ensure!(
         before == after,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Error, Result, bail};
 use serde::Deserialize;
 
-use super::dnf::{Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
+use super::dnf::{self, Dnf, Job, JobFile, JobRepository, PACKAGES, WORK};
 use super::location;
 use super::modules;
 use super::package::{Identity, Package};
@@ -26,7 +26,7 @@ use crate::lock::{self, Lock, LockedModule, LockedPackage, LockedRepository, Pre
 use crate::parallel::parallel;
 use crate::plan::Plan;
 use crate::root::Root;
-use crate::tools::Tools;
+use crate::tools;
 
 /// A package may be this large, in bytes; those known have less than two thousand million.
 const MAX_PACKAGE: u64 = 16 << 30;
@@ -37,6 +37,7 @@ struct Answer {
     packages: Vec<Chosen>,
     unknown: Vec<String>,
     modules: Vec<LockedModule>,
+    warnings: Vec<String>,
 }
 
 /// A package of the transaction, as the metadata has it.
@@ -67,10 +68,10 @@ struct InHouse<'a> {
 }
 
 /// Reads the repositories of the plan and has dnf decide on every package.
-pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
+pub fn resolve(context: &Context, dnf: &tools::dnf::Dnf, plan: &Plan, previous: Option<&Previous>) -> Result<Lock> {
     // Mistakes in the recipe need not wait for a download.
     let files = in_house(context.jobs, plan)?;
-    let dnf = Dnf::new(context, tools, plan, "resolve")?;
+    let dnf = Dnf::new(context, dnf, plan, "resolve")?;
     let folders = dnf.folder().join("repositories");
     let all: Vec<usize> = (0..plan.repositories.len()).collect();
     let contents = parallel(plan.repositories.len(), &all, |i| {
@@ -82,6 +83,9 @@ pub fn resolve(context: &Context, tools: &Tools, plan: &Plan, previous: Option<&
         dates::refuse_rollback(&repositories, previous)?;
     }
     let answer = ask(context, &dnf, plan, &files, previous)?;
+    for warning in &answer.warnings {
+        context.ui.warn(format!("dnf: {}", dnf::one_line(warning)));
+    }
     for name in &answer.unknown {
         context.ui.warn(format!("packages.exclude: no repository has the package '{name}'"));
     }

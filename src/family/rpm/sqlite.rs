@@ -50,11 +50,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 pub fn settle(root: &Root, path: &Path) -> Result<()> {
     let database = load(root, path)?;
     check_bytes(&database, path)?;
-    root.write(path, &database, 0o644)?;
-    for left in beside_of(path) {
-        root.remove_file(left)?;
-    }
-    Ok(())
+    replace(root, path, &database)
 }
 
 /// Fails unless a database is sound and settled. Others than SQLite's are not looked into.
@@ -85,41 +81,30 @@ fn check_bytes(database: &[u8], path: &Path) -> Result<()> {
 
 /// The header blobs of a database, by their number.
 pub fn blobs(database: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let connection = open(database)?;
+    Ok(packages(&open(database)?)?.into_iter().map(|(_, blob)| blob).collect())
+}
+
+/// The header blobs with their numbers.
+pub fn packages(connection: &Connection) -> Result<Vec<(i64, Vec<u8>)>> {
     let mut statement =
-        connection.prepare("SELECT blob FROM Packages ORDER BY hnum").context("reading its packages")?;
-    let rows = statement.query_map([], |row| row.get(0)).context("reading its packages")?;
+        connection.prepare("SELECT hnum, blob FROM Packages ORDER BY hnum").context("reading its packages")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).context("reading its packages")?;
     rows.collect::<rusqlite::Result<_>>().context("reading its packages")
 }
 
-/// Changes header blobs of the database of a tree, none in its length. `change` gives the blob anew, or nothing.
-pub fn change(root: &Root, path: &Path, change: impl Fn(&[u8]) -> Result<Option<Vec<u8>>>) -> Result<()> {
-    let connection = open_as(&load(root, path)?, false)?;
-    let mut statement = connection.prepare("SELECT hnum, blob FROM Packages ORDER BY hnum")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    let rows = rows.collect::<rusqlite::Result<Vec<_>>>().context("reading its packages")?;
-    for (number, blob) in rows {
-        if let Some(changed) = change(&blob)? {
-            let update = "UPDATE Packages SET blob = ?1 WHERE hnum = ?2";
-            connection.execute(update, rusqlite::params![changed, number]).context("changing a package")?;
-        }
-    }
-    drop(statement);
-    root.write(path, &connection.serialize("main").context("writing the RPM database")?[..], 0o644)?;
-    // What the log had is in the file now; it must not be put in once more.
+/// Puts another database in the place of one, and of its log.
+pub fn replace(root: &Root, path: &Path, database: &[u8]) -> Result<()> {
+    root.write(path, database, 0o644)?;
     for left in beside_of(path) {
         root.remove_file(left)?;
     }
     Ok(())
 }
 
-fn open(database: &[u8]) -> Result<Connection> {
-    open_as(database, true)
-}
-
-fn open_as(database: &[u8], read_only: bool) -> Result<Connection> {
+/// Opens a copy of a database in memory, to read it.
+pub fn open(database: &[u8]) -> Result<Connection> {
     let mut connection = Connection::open_in_memory().context("opening a database in memory")?;
-    let opened = connection.deserialize_read_exact("main", database, database.len(), read_only);
+    let opened = connection.deserialize_read_exact("main", database, database.len(), true);
     opened.context("opening the RPM database")?;
     Ok(connection)
 }

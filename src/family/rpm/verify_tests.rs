@@ -9,7 +9,7 @@ use pgp::packet::{PacketHeader, PacketTrait as _, Signature, SignatureType};
 use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails as _, Password, SigningKey as _, Tag, Timestamp};
 
-use super::super::header::testing::{Value, make};
+use super::super::maker::{Value, make};
 use super::*;
 use crate::fetch::openpgp::testkeys::{SIGNED, key, keyring, public, sign};
 use crate::hash::sha256;

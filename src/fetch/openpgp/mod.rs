@@ -17,6 +17,7 @@ use certificate::{Certificate, sound_hash};
 
 mod armour;
 mod certificate;
+pub mod listed;
 #[cfg(test)]
 pub(crate) mod testkeys;
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod apk;
 pub mod apk_maker;
 pub mod deb;
 pub mod dnf;
+pub mod dnf5;
 pub mod key;
 pub mod lab;
 pub mod mkbase;

@@ -23,6 +23,17 @@ const DNF: &str = "dnf";
 /// The release of Debian whose programs it has as a rule.
 const DEBIAN: &str = "bookworm";
 
+/// Packages, those of [`Mini::broken`] among them, that dnf cannot install or decide on, and what is said of them.
+pub const FAILING: [(&str, &[&str]); 7] = [
+    ("mini-badpre", &["%pre of mini-badpre failed", "fails on purpose"]),
+    ("mini-badpost", &["%post of mini-badpost failed", "mini-badpost fails on purpose", "exit status 3"]),
+    ("mini-badposttrans", &["%posttrans of mini-badposttrans failed", "fails on purpose"]),
+    ("mini-badpretrans", &["mini-badpretrans fails on purpose"]),
+    ("mini-hello,mini-clash", &["/etc/mini-hello.conf", "mini-clash"]),
+    ("mini-hello,mini-enemy", &["mini-enemy", "conflict"]),
+    ("mini-unsatisfiable", &["libnosuch.so.1", "mini-unsatisfiable"]),
+];
+
 /// The distribution and its server.
 pub struct Mini {
     /// Where it was made.

@@ -80,7 +80,7 @@ mod kind {
     pub const HASH: u8 = 13;
 }
 
-/// Types of the items of a hash table; a tree has the first, an overflow and duplicates under other numbers.
+/// Types of items. In a tree a duplicate leads to another page, as an overflow does, and there is no fourth type.
 mod item {
     pub const VALUE: u8 = 1;
     pub const DUPLICATE: u8 = 2;

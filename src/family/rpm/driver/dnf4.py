@@ -1,14 +1,7 @@
-"""Asks dnf 4 to resolve or to install, through its own Python interface.
-
-Run as `python3 dnf.py JOB ANSWER`: both are JSON files. The interface is used rather than the command, since it gives
-the exact transaction, tells the output of scriptlets from other output, and reads no configuration but what is set
-here. What fails for a reason that dnf knows is in the answer, under "error"; the exit code is then still 0.
-"""
+"""dnf 4, through its own Python interface: the modules dnf and hawkey."""
 import ctypes
-import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -25,42 +18,43 @@ import hawkey
 import libdnf.module
 import libdnf.transaction
 
+from keys import Refused, import_keys
+
 # What environments are asked for with, as in kickstart files; dnf 4 itself takes their names for those of groups.
 ENVIRONMENT = "@^"
 # Bytes on the disk that are set aside for what scriptlets and rpm say.
 ROOM = 256 << 10
 # fallocate(2): the file is no longer for it.
 FALLOC_FL_KEEP_SIZE = 1
-# Where the macros of the job are.
-HOME = os.environ["HOME"]
+# Beginnings of what dnf logs of a request that failed and its error says anyway.
+KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
 REASONS = {
     libdnf.transaction.TransactionItemReason_DEPENDENCY: "dependency",
     libdnf.transaction.TransactionItemReason_WEAK_DEPENDENCY: "dependency",
 }
 
 
-# Beginnings of what dnf logs of a request that failed and its error says anyway.
-KNOWN = ("No match for argument", "Unable to resolve argument", "Module or Group")
-
-
-class Refused(Exception):
-    """Something that dnf cannot do, in words."""
-
-
-class Reasons(logging.Handler):
-    """Keeps what dnf logs of requests that fail: their error has no more than the requests."""
+class Log(logging.Handler):
+    """Keeps what dnf logs: of requests that fail the reasons, which their error does not have, and warnings."""
 
     def __init__(self):
-        super().__init__(logging.ERROR)
-        self.texts = []
+        super().__init__(logging.WARNING)
+        self.reasons = []
+        self.warnings = []
+
+    def clear(self):
+        self.reasons.clear()
+        self.warnings.clear()
 
     def emit(self, record):
         text = record.getMessage()
-        if not text.startswith(KNOWN):
-            self.texts.append(text)
+        if record.levelno < logging.ERROR:
+            self.warnings.append(text)
+        elif not text.startswith(KNOWN):
+            self.reasons.append(text)
 
 
-REASONS_LOGGED = Reasons()
+LOG = Log()
 
 
 def make_base(job):
@@ -137,6 +131,7 @@ def in_the_way(base, kept):
 
 
 def solve(job, held):
+    LOG.clear()
     base = make_base(job)
     add_repositories(base, job)
     base.fill_sack(load_system_repo=False)
@@ -160,7 +155,6 @@ def solve(job, held):
 def mark(base, specs):
     """Asks for everything but environments. As for `dnf install` groups and modules come first: a name is then that of
     a package in the streams that are asked for."""
-    REASONS_LOGGED.texts.clear()
     is_group = [s.startswith("@") for s in specs]
     for wanted in True, False:
         try:
@@ -228,7 +222,7 @@ def resolve(job):
             "digest": digest,
             "reason": REASONS.get(item.reason, "wanted"),
         })
-    return {"packages": packages, "unknown": unknown, "modules": modules(base)}
+    return {"packages": packages, "unknown": unknown, "modules": modules(base), "warnings": LOG.warnings}
 
 
 def modules(base):
@@ -275,29 +269,12 @@ class Transaction(dnf.yum.rpmtrans.RPMTransaction):
         ctypes.CDLL(None).fallocate64(self._writepipe.fileno(), FALLOC_FL_KEEP_SIZE, zero, room)
 
 
-def run(command, purpose):
-    environment = dict(os.environ, HOME=HOME)
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        raise Refused("rpm cannot %s: %s" % (purpose, (done.stderr or done.stdout).strip()))
-    return done.stdout
-
-
-def import_keys(job, files):
-    if files:
-        run(["rpmkeys", "--root", job["root"], "--import"] + files, "import the keys")
-
-
-def imported_keys(job):
-    # Also where there are none the exit code is 0: the whole database is asked.
-    names = run(["rpm", "--root", job["root"], "--query", "--all", "gpg-pubkey*"], "list its keys")
-    return set(names.split())
-
-
 def install(job):
     base = make_base(job)
     base.fill_sack(load_system_repo="auto", load_available_repos=False)
     packages = base.add_remote_rpms([f["path"] for f in job["files"]])
+    # In this order rpm is given them, as dnf 5 gives them to it, and from that it finds its own.
+    packages.sort(key=str)
     for package in packages:
         base.package_install(package)
     base.resolve()
@@ -306,9 +283,7 @@ def install(job):
     if chosen != given:
         odd = ", ".join(sorted("-".join(nevra) for nevra in chosen ^ given))
         raise Refused("dnf would not install exactly the packages of the lock, but differ in: " + odd)
-    import_keys(job, job["keys"])
-    lasting = imported_keys(job)
-    import_keys(job, job["build_keys"])
+    import_keys(job)
     if job["gpgcheck"]:
         for package in packages:
             code, message = base.package_signature_check(package)
@@ -325,9 +300,6 @@ def install(job):
     failed = [str(i.pkg) for i in base.transaction if i.state != libdnf.transaction.TransactionItemState_DONE]
     # Without it the database keeps its write-ahead file.
     base.close()
-    passing = sorted(imported_keys(job) - lasting)
-    if passing:
-        run(["rpm", "--root", job["root"], "--erase"] + passing, "remove the keys that only the build needs")
     return {"failures": display.failures, "failed": failed, "said": display.said}
 
 
@@ -344,7 +316,7 @@ def describe(error):
             parts.extend("%s '%s'" % (what, spec) for spec in specs)
         if error.module_depsolv_errors:
             parts.append(dnf.module.module_base.format_modular_solver_errors(error.module_depsolv_errors[0]))
-        return "; ".join(parts + REASONS_LOGGED.texts)
+        return "; ".join(parts + LOG.reasons)
     return str(error)
 
 
@@ -360,25 +332,20 @@ def log_of_libdnf(job):
     return words[2] if len(words) == 3 and not words[2].startswith("===") else ""
 
 
-def main():
-    # dnf says through its log why it left something out.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("dnf").addHandler(REASONS_LOGGED)
-    with open(sys.argv[1], encoding="utf-8") as file:
-        job = json.load(file)
-    try:
-        answer = {"resolve": resolve, "install": install}[job["action"]](job)
-    except (Refused, dnf.exceptions.Error, hawkey.Exception, OSError) as error:
-        text = describe(error)
-        if isinstance(error, dnf.exceptions.RepoError):
-            text = ": ".join(filter(None, [text, log_of_libdnf(job)]))
-        answer = {"error": text}
-        if isinstance(error, dnf.exceptions.MarkingErrors):
-            answer["usage"] = True
-    # Over what is there: on a disk that became full there is no room for a file that is made anew.
-    with open(sys.argv[2], "r+", encoding="utf-8") as file:
-        json.dump(answer, file)
-        file.truncate()
+# What dnf 4 fails with for reasons that it knows.
+ERRORS = (Refused, dnf.exceptions.Error, hawkey.Exception, OSError)
 
 
-main()
+def refusal(job, error):
+    text = describe(error)
+    if isinstance(error, dnf.exceptions.RepoError):
+        text = ": ".join(filter(None, [text, log_of_libdnf(job)]))
+    answer = {"error": text}
+    if isinstance(error, dnf.exceptions.MarkingErrors):
+        answer["usage"] = True
+    return answer
+
+
+# dnf says through its log why it left something out.
+logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+logging.getLogger("dnf").addHandler(LOG)
