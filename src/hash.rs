@@ -13,9 +13,11 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }
 
+/// The digits of base 64.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// Base 64 with padding (RFC 4648).
 pub fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0u32, |n, &b| n << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
@@ -25,6 +27,22 @@ pub fn base64(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// The bytes of base 64 with padding, if it is that (RFC 4648).
+pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let body = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(text);
+    let padding = text.len() - body.len();
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    for group in body.chunks(4) {
+        let digits = group.iter().try_fold(0u32, |n, byte| {
+            let digit = ALPHABET.iter().position(|known| known == byte)?;
+            Some(n << 6 | digit as u32)
+        })?;
+        let bytes = (digits << (6 * (4 - group.len()))).to_be_bytes();
+        out.extend_from_slice(&bytes[1..group.len()]);
+    }
+    text.len().is_multiple_of(4).then_some(out).filter(|_| body.len() % 4 == (4 - padding) % 4)
 }
 
 /// SHA-256 of some bytes, in lower-case hexadecimal.
@@ -70,6 +88,10 @@ mod tests {
         // RFC 4648, section 10.
         for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
             assert_eq!(base64(plain.as_bytes()), coded);
+            assert_eq!(from_base64(coded.as_bytes()).as_deref(), Some(plain.as_bytes()), "{coded}");
+        }
+        for bad in ["Z", "Zg", "Zg=", "Zm8", "Zg===", "Z===", "=", "====", "Zm9v=", "Zm 9", "Zm9v\n", "Zm-_"] {
+            assert_eq!(from_base64(bad.as_bytes()), None, "{bad:?}");
         }
     }
 }

@@ -15,8 +15,6 @@ use crate::sandbox::tools::PROGRAMS;
 const RPM: (u32, u32) = (4, 18);
 /// How the answer of `rpm --version` begins.
 const RPM_ANSWER: &str = "RPM version ";
-/// What later ones make users of sysusers.d(5) with, by their `sysusers.sh`. Without them they go on.
-const ACCOUNTS: [&str; 2] = ["useradd", "groupadd"];
 /// Fails unless libdnf5 can be driven: it tells what a scriptlet said since 5.2.6, and what rpm said since 5.2.7.
 const LIBDNF5: &str = "from libdnf5.base import Transaction as t; t.get_last_script_output; t.get_rpm_messages";
 
@@ -34,7 +32,7 @@ pub fn find_dnf(context: &Context, choice: Choice) -> Result<Result<Dnf, String>
     }
     let folder = context.work.path().join("host");
     std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let amiss = Root::open(&folder).and_then(|root| amiss(&root, &folders, interface, &python, choice));
+    let amiss = Root::open(&folder).and_then(|root| amiss(&root, interface, &python, choice));
     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     Ok(match amiss? {
         Some(why) => Err(why),
@@ -43,13 +41,7 @@ pub fn find_dnf(context: &Context, choice: Choice) -> Result<Result<Dnf, String>
 }
 
 /// What is amiss with the versions, as the programs tell them. They run beside an empty folder.
-fn amiss(
-    beside: &Root,
-    folders: &[PathBuf],
-    interface: Interface,
-    python: &Path,
-    choice: Choice,
-) -> Result<Option<String>> {
+fn amiss(beside: &Root, interface: Interface, python: &Path, choice: Choice) -> Result<Option<String>> {
     let output = Tools::Host.command(beside, "rpmkeys").arg("--version").output();
     let output = output.context("asking rpm for its version")?;
     let answer = String::from_utf8_lossy(&output.stdout);
@@ -59,12 +51,6 @@ fn amiss(
     };
     if let Some(why) = unfit(version, words, choice) {
         return Ok(Some(why));
-    }
-    if version > RPM
-        && let Some(program) = ACCOUNTS.iter().find(|program| !has(folders, program))
-    {
-        let why = "in its PATH, which its rpm makes users with (apt-get install passwd, dnf install shadow-utils)";
-        return Ok(Some(format!("this machine has no {program} {why}")));
     }
     if interface == Interface::Dnf5 {
         let output = Tools::Host.command(beside, python).args(["-I", "-c", LIBDNF5]).output();
@@ -80,9 +66,8 @@ fn amiss(
 }
 
 /// Why an rpm of a version does not serve. Later ones than that of the tools tree do what they are asked to, but not
-/// always with the same bytes: they make users of sysusers.d(5) by themselves (4.19), and have another order for
-/// packages that need each other or that recommend one another (4.20, 6.0), which shows where scriptlets add to the
-/// same file.
+/// always with the same bytes: they have another order for packages that need each other or that recommend one another
+/// (4.20, 6.0), which shows where scriptlets add to the same file.
 fn unfit(version: (u32, u32), words: &str, choice: Choice) -> Option<String> {
     let (major, minor) = RPM;
     if version < RPM {

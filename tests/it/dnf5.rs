@@ -67,7 +67,7 @@ macro_rules! case_or_skip {
 #[test]
 fn the_same_lock_gives_the_same_bytes_with_dnf_5() {
     let case = case_or_skip!("the_same_lock_gives_the_same_bytes_with_dnf_5");
-    let asked = ["--variant", "core", "--include", "mini-hello,mini-caps,mini-weak,openssh-server,tzdata"];
+    let asked = ["--variant", "core", "--include", "mini-hello,mini-caps,mini-daemon,mini-weak,openssh-server,tzdata"];
     case.run(Whose::Dnf4, "lock", &asked).success();
     for (whose, out) in [(Whose::Dnf4, "four"), (Whose::Dnf5, "five")] {
         case.build(whose, out, &[&asked[..], &["--locked"]].concat()).success();

@@ -33,6 +33,7 @@ mod rpm_lock;
 mod rpm_modules;
 mod rpm_old;
 mod rpm_tree;
+mod rpm_users;
 mod sources;
 mod ssh;
 mod tools;

@@ -92,6 +92,10 @@ fn packages_that_fail(test: &str, tools: &str) {
     build.arguments(mini.mirrors()).arguments(tools).run().fails(1, &texts);
     let build = place.build(&recipe, "image", &["--include", "mini-nosuch"]).arguments(mini.mirrors());
     build.arguments(tools).run().fails(2, &["no repository has the package 'mini-nosuch'"]);
+    for file in ["mini-hello-1.0-1.mn1.noarch.rpm", "http://example.org/x"] {
+        let build = place.build(&recipe, "image", &["--include", file]).arguments(mini.mirrors());
+        build.run().fails(2, &[&format!("'{file}' is a package file; list it in packages.files")]);
+    }
     let build = place.build(&recipe, "image", &["--engine", "native"]).arguments(mini.mirrors());
     build.run().fails(2, &["--engine"]);
     place.assert_nothing_left(&[]);

@@ -6,7 +6,9 @@
 //! the same.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +26,8 @@ use crate::tools::{self, TARGET};
 /// The program, and what it is made of besides the module of an [`Interface`].
 const DRIVER: [(&str, &str); 2] =
     [("main.py", include_str!("driver/main.py")), ("keys.py", include_str!("driver/keys.py"))];
+/// What makes the users that packages provide: a module of the driver, and a program for rpm.
+const SYSUSERS: &str = include_str!("driver/sysusers.py");
 /// Bytes that are set aside for an answer: what a full disk was the reason of can be told all the same.
 const ANSWER: usize = 256 << 10;
 /// Bytes of a scriptlet's output that are of use in an error.
@@ -48,8 +52,6 @@ const MACROS: &[(&str, &str)] = &[
     ("_pkgverify_digests", "%{nil}"),
     ("_install_script_path", "/sbin:/bin:/usr/sbin:/usr/bin"),
     ("_tmppath", "/var/tmp"),
-    // Since rpm 4.19: its own helper, not that of the systemd of the host.
-    ("__systemd_sysusers", "%{_rpmconfigdir}/sysusers.sh"),
     ("__transaction_audit", "%{nil}"),
     ("__transaction_dbus_announce", "%{nil}"),
     ("__transaction_fapolicyd", "%{nil}"),
@@ -115,6 +117,8 @@ pub struct JobRepository<'a> {
 pub struct JobFile {
     /// Its path, as dnf sees it.
     pub path: String,
+    /// The users and groups that it provides, as [`super::sysusers::lines`] gives them.
+    pub sysusers: Vec<Vec<String>>,
 }
 
 /// What every answer begins with.
@@ -170,6 +174,9 @@ impl<'a> Dnf<'a> {
         for (name, text) in DRIVER.into_iter().chain([module(dnf.interface)]) {
             std::fs::write(folder.join(name), text).with_context(doing)?;
         }
+        let program = format!("#!{} -I\n{SYSUSERS}", dnf.python.display());
+        std::fs::write(folder.join("sysusers.py"), program).with_context(doing)?;
+        std::fs::set_permissions(folder.join("sysusers.py"), Permissions::from_mode(0o755)).with_context(doing)?;
         std::fs::write(folder.join("home/.rpmmacros"), macros(plan)).with_context(doing)?;
         Ok(Dnf { context, dnf, folder, epoch: plan.epoch })
     }
@@ -292,7 +299,14 @@ fn macros(plan: &Plan) -> String {
     let locale = plan.system.locale.as_str();
     // rpm notes it in the database (Installcolor). By itself it takes that of the machine it runs on.
     let color = if plan.arch.elf.bits == 64 { "3" } else { "0" };
-    let own = [("_dbpath", plan.rpm.dbpath.as_str()), ("_install_langs", locale), ("_transaction_color", color)];
+    // Since rpm 4.19.
+    let sysusers = format!("{WORK}/sysusers.py");
+    let own = [
+        ("_dbpath", plan.rpm.dbpath.as_str()),
+        ("_install_langs", locale),
+        ("_transaction_color", color),
+        ("__systemd_sysusers", &sysusers),
+    ];
     MACROS.iter().chain(&own).map(|(name, value)| format!("%{name} {value}\n")).collect()
 }
 

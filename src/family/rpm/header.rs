@@ -62,6 +62,18 @@ pub mod tag {
     pub const SOURCE_RPM: u32 = 1044;
     /// Which properties of each file are verified, `rpmvf.h`.
     pub const FILE_VERIFY_FLAGS: u32 = 1045;
+    /// Names of what the package provides.
+    pub const PROVIDE_NAMES: u32 = 1047;
+    /// Flags of each provide, `rpmsenseFlags` of `rpmds.h`.
+    pub const PROVIDE_FLAGS: u32 = 1112;
+    /// Version of each provide.
+    pub const PROVIDE_VERSIONS: u32 = 1113;
+    /// Where in [`DEPENDENCY_DICTIONARY`] the dependencies of each file begin.
+    pub const FILE_DEPENDENCIES: u32 = 1143;
+    /// How many each file has there.
+    pub const FILE_DEPENDENCY_COUNTS: u32 = 1144;
+    /// Dependencies of files: the type in the first byte, and the position in the list of that type.
+    pub const DEPENDENCY_DICTIONARY: u32 = 1145;
     /// Index into [`DIR_NAMES`] of each file.
     pub const DIR_INDEXES: u32 = 1116;
     /// Last part of the path of each file.

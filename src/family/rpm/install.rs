@@ -10,6 +10,7 @@ use super::dnf::{Dnf, Job, JobFile, PACKAGES, WORK};
 use super::package::{Identity, Package};
 use super::rebuild;
 use super::sqlite;
+use super::sysusers;
 use super::traces;
 use super::trust::Keys;
 use super::verify;
@@ -56,7 +57,7 @@ pub fn bootstrap(
     let packages: Vec<&Fetched> = packages.iter().filter(|p| p.package.role != Role::Tool).collect();
     let step = context.ui.step("Verifying");
     let keys = Keys::new(plan)?;
-    verify_all(context.jobs, &packages, &keys)?;
+    let sysusers = verify_all(context.jobs, &packages, &keys)?;
     step.done(format_args!("{} packages", packages.len()));
 
     let step = context.ui.step("Installing");
@@ -70,7 +71,7 @@ pub fn bootstrap(
     let lasting = keys.of_image(&locked);
     job.keys = write_keys(dnf.folder(), &[&lasting[..], &keys.of_build(&locked)].concat())?;
     let inside = |i: usize| format!("{PACKAGES}/{i}.rpm");
-    job.files = (0..packages.len()).map(|i| JobFile { path: inside(i) }).collect();
+    job.files = sysusers.into_iter().enumerate().map(|(i, sysusers)| JobFile { path: inside(i), sysusers }).collect();
     let binds: Vec<(PathBuf, PathBuf)> =
         packages.iter().enumerate().map(|(i, p)| (p.file.clone(), inside(i).into())).collect();
     let answer: Answer = dnf.ask(&job, root, &binds).context("installing with dnf")?;
@@ -93,8 +94,8 @@ pub fn bootstrap(
     Ok(())
 }
 
-/// Verifies every package, and that it is the one that the lock names.
-fn verify_all(jobs: usize, packages: &[&Fetched], keys: &Keys<'_>) -> Result<()> {
+/// Verifies every package, and that it is the one that the lock names. Gives the users and groups that each provides.
+fn verify_all(jobs: usize, packages: &[&Fetched], keys: &Keys<'_>) -> Result<Vec<Vec<Vec<String>>>> {
     let all: Vec<usize> = (0..packages.len()).collect();
     parallel(jobs, &all, |i| {
         let Fetched { package: locked, file } = packages[i];
@@ -109,9 +110,8 @@ fn verify_all(jobs: usize, packages: &[&Fetched], keys: &Keys<'_>) -> Result<()>
         if found != wanted {
             bail!("the lock has the package {wanted}, and its file is {found}; renew the lock");
         }
-        Ok(())
-    })?;
-    Ok(())
+        sysusers::lines(&package.header).with_context(place)
+    })
 }
 
 fn of_lock(package: &LockedPackage) -> Identity {
@@ -177,6 +177,7 @@ fn section(kind: &str) -> String {
         "POSTUN" => "%postun",
         "PRETRANS" => "%pretrans",
         "POSTTRANS" => "%posttrans",
+        "SYSUSERS" => "making the users and groups",
         "TRIGGERIN" => "%triggerin",
         "TRIGGERPREIN" => "%triggerprein",
         "FILETRIGGERIN" => "%filetriggerin",
@@ -215,12 +216,14 @@ fn mount_points(root: &Root) -> Result<()> {
 
 /// Refuses what dnf cannot be asked for.
 pub fn check_requests(plan: &Plan) -> Result<()> {
-    match plan.packages.priorities.first() {
-        Some(priority) => {
-            Err(usage(format!("packages.priorities: only Debian packages have priorities such as '{priority}'")))
-        }
-        None => Ok(()),
+    if let Some(priority) = plan.packages.priorities.first() {
+        return Err(usage(format!("packages.priorities: only Debian packages have priorities such as '{priority}'")));
     }
+    // dnf takes these for files, which nobody has verified.
+    if let Some(file) = plan.packages.include.iter().find(|spec| spec.ends_with(".rpm") || spec.contains("://")) {
+        return Err(usage(format!("packages.include: '{file}' is a package file; list it in packages.files")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod resolve;
 mod sqlite;
 mod sshd;
 mod systemd;
+mod sysusers;
 mod traces;
 mod trust;
 mod verify;

@@ -146,7 +146,7 @@ fn ask(
         .collect();
     let inside: Vec<(PathBuf, PathBuf)> =
         files.iter().enumerate().map(|(i, file)| (file.path.clone(), file_name(i).into())).collect();
-    job.files = (0..files.len()).map(|i| JobFile { path: file_name(i) }).collect();
+    job.files = (0..files.len()).map(|i| JobFile { path: file_name(i), sysusers: Vec::new() }).collect();
     let given: BTreeSet<&str> = files.iter().map(|file| file.identity.name.as_str()).collect();
     if let Some(previous) = previous {
         let held = previous.held.iter().map(|(name, version)| (name.as_str(), version.as_str()));

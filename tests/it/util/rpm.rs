@@ -24,10 +24,11 @@ const DNF: &str = "dnf";
 const DEBIAN: &str = "bookworm";
 
 /// Packages, those of [`Mini::broken`] among them, that dnf cannot install or decide on, and what is said of them.
-pub const FAILING: [(&str, &[&str]); 7] = [
+pub const FAILING: [(&str, &[&str]); 8] = [
     ("mini-badpre", &["%pre of mini-badpre failed", "fails on purpose"]),
     ("mini-badpost", &["%post of mini-badpost failed", "mini-badpost fails on purpose", "exit status 3"]),
     ("mini-badposttrans", &["%posttrans of mini-badposttrans failed", "fails on purpose"]),
+    ("mini-badusers", &["making the users and groups of mini-badusers failed", "'mini:bad' is no name of an account"]),
     ("mini-badpretrans", &["mini-badpretrans fails on purpose"]),
     ("mini-hello,mini-clash", &["/etc/mini-hello.conf", "mini-clash"]),
     ("mini-hello,mini-enemy", &["mini-enemy", "conflict"]),

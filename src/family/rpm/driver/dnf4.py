@@ -17,7 +17,9 @@ import dnf.yum.rpmtrans
 import hawkey
 import libdnf.module
 import libdnf.transaction
+import rpm
 
+import sysusers
 from keys import Refused, import_keys
 
 # What environments are asked for with, as in kickstart files; dnf 4 itself takes their names for those of groups.
@@ -262,11 +264,28 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
 class Transaction(dnf.yum.rpmtrans.RPMTransaction):
     """dnf has scriptlets and rpm write to a temporary file. That the disk is full, rpm can then tell all the same."""
 
+    # What to make for each package file, where rpm does not by itself: before 4.19.
+    sysusers = {}
+
     def _setupOutputLogging(self, *arguments, **named):
         super()._setupOutputLogging(*arguments, **named)
         zero, room = ctypes.c_int64(0), ctypes.c_int64(ROOM)
         # File systems need not be able to.
         ctypes.CDLL(None).fallocate64(self._writepipe.fileno(), FALLOC_FL_KEEP_SIZE, zero, room)
+
+    def _instOpenFile(self, key):
+        """Comes before anything else of a package. Without a file rpm goes on to the next."""
+        package = self._extract_cbkey(key)[0].pkg
+        try:
+            for lines in self.sysusers.get(package.localPkg(), ()):
+                sysusers.make(self.base.conf.installroot, lines)
+        except (sysusers.Wrong, OSError) as error:
+            message = "Error in SYSUSERS scriptlet in rpm package " + package.name
+            for display in self.displays:
+                if isinstance(display, Display):
+                    display.failures.append({"message": message, "output": str(error)})
+            return None
+        return super()._instOpenFile(key)
 
 
 def install(job):
@@ -294,6 +313,8 @@ def install(job):
     # What scriptlets say is then to be read from outside, if they are killed.
     tempfile.tempdir = os.path.join(job["work"], "said")
     os.mkdir(tempfile.tempdir)
+    if not hasattr(rpm, "RPMTAG_SYSUSERS"):
+        Transaction.sysusers = {f["path"]: f["sysusers"] for f in job["files"]}
     dnf.yum.rpmtrans.RPMTransaction = Transaction
     display = Display()
     base.do_transaction(display=display)

@@ -144,9 +144,6 @@ def solve(job, held):
     settings.set_report_hint(False)
     goal = libdnf5.base.Goal(base)
     for spec in job["include"]:
-        if spec.endswith(".rpm") or "://" in spec:
-            # To dnf 5 these are files.
-            raise Unknown([spec])
         goal.add_install(spec, settings)
     for package in files:
         goal.add_rpm_install(package)
