@@ -31,9 +31,6 @@ mod own {
     pub const BUILD_HOST: u32 = 1007;
     pub const PACKAGER: u32 = 1015;
     pub const GROUP: u32 = 1016;
-    pub const PROVIDE_NAME: u32 = 1047;
-    pub const PROVIDE_FLAGS: u32 = 1112;
-    pub const PROVIDE_VERSION: u32 = 1113;
 }
 
 /// A key as the database has it.
@@ -91,9 +88,9 @@ fn pubkey(certificate: &Listed, time: u32) -> Pubkey {
         (own::PACKAGER, Value::Text(user)),
         (own::GROUP, Value::Translated(GROUP)),
         (tag::SOURCE_RPM, Value::Text("(none)")),
-        (own::PROVIDE_NAME, Value::Texts(&refs)),
-        (own::PROVIDE_FLAGS, Value::Numbers(&vec![PROVIDED; refs.len()])),
-        (own::PROVIDE_VERSION, Value::Texts(&versions)),
+        (tag::PROVIDE_NAMES, Value::Texts(&refs)),
+        (tag::PROVIDE_FLAGS, Value::Numbers(&vec![PROVIDED; refs.len()])),
+        (tag::PROVIDE_VERSIONS, Value::Texts(&versions)),
     ] {
         maker.add(tag, &value);
     }
