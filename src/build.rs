@@ -152,7 +152,8 @@ fn stages(
     if let Some(outcome) = stopped(Stage::Clean)? {
         return Ok(outcome);
     }
-    let packing = Packing { context, plan, family, root: &root, compression: options.compression, begin };
+    let owners = &family.owners(&root).context("reading which package owns what")?;
+    let packing = Packing { context, plan, family, owners, root: &root, compression: options.compression, begin };
     let Some(output) = output else {
         packing.check_then_print()?;
         return Ok(Outcome::Written);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
-use crate::family::Family;
+use crate::family::{Family, Owners};
 use crate::pack::{self, Clock, Compression, Listing, Packed, Reuse};
 use crate::plan::Plan;
 use crate::root::Root;
@@ -21,6 +21,8 @@ pub struct Packing<'a> {
     pub plan: &'a Plan,
     /// Whose packages they are.
     pub family: &'a dyn Family,
+    /// Which package has what in the clean tree: for the checks, and for the order of the tar.
+    pub owners: &'a Owners,
     /// The tree.
     pub root: &'a Root,
     /// Compression of the tar.
@@ -38,7 +40,7 @@ impl Packing<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        check::check(self.context, self.plan, self.family, self.root).context("checking the image")?;
+        check::check(self.context, self.plan, self.family, self.owners, self.root).context("checking the image")?;
         Ok(interrupt::check()?)
     }
 
@@ -71,8 +73,7 @@ impl Packing<'_> {
 
     fn listing(&self) -> Result<Listing> {
         let epoch = self.plan.epoch.context("packing without an epoch")?;
-        let owners = self.family.owners(self.root).context("reading which package owns what")?;
-        Listing::new(self.root, &owners.paths, Clock { epoch, build_start: self.begin })
+        Listing::new(self.root, &self.owners.paths, Clock { epoch, build_start: self.begin })
     }
 
     fn pack(&self, listing: &Listing, unwanted: &AtomicBool, out: &mut dyn Write) -> Result<Packed> {

@@ -172,8 +172,8 @@ fn uncapitalised(sentence: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// Runs every check that is not skipped on a tree that a build made. Any fault is an error.
-pub fn check(context: &Context, plan: &Plan, family: &dyn Family, root: &Root) -> Result<()> {
+/// Runs every check that is not skipped on a tree that a build made, with the owners of its paths. Any fault is an error.
+pub fn check(context: &Context, plan: &Plan, family: &dyn Family, owners: &Owners, root: &Root) -> Result<()> {
     let stage = context.ui.step("Checking");
     let placed = clean::placed(plan, root)?;
     let settings = Settings {
@@ -182,7 +182,7 @@ pub fn check(context: &Context, plan: &Plan, family: &dyn Family, root: &Root) -
         placed,
         clean_skip: plan.clean_skip.clone(),
     };
-    let faults = check_tree(&context.ui, family, root, &settings, &plan.check_skip, context.jobs)?;
+    let faults = check_tree(&context.ui, family, owners, root, &settings, &plan.check_skip, context.jobs)?;
     show_faults(&context.ui, &faults);
     if !faults.is_empty() {
         return Err(Faults(faults.len()).into());
@@ -208,16 +208,16 @@ fn show_faults(ui: &Ui, faults: &[Fault]) {
 pub fn check_tree(
     ui: &Ui,
     family: &dyn Family,
+    owners: &Owners,
     root: &Root,
     settings: &Settings,
     skip: &[String],
     jobs: usize,
 ) -> Result<Vec<Fault>> {
     clean::validate(&settings.clean_skip, family)?;
-    let owners = family.owners(root).context("reading which package owns what")?;
     let subject = Subject {
         root,
-        owners: &owners,
+        owners,
         family,
         system: &settings.system,
         placed: &settings.placed,

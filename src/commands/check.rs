@@ -75,7 +75,8 @@ fn look(root: &Root, arguments: &CheckArgs, ui: &Ui) -> Result<Vec<Fault>> {
     settings.clean_skip.extend(clean);
     let step = ui.step("Checking");
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let faults = check_tree(ui, family.as_ref(), root, &settings, &check, jobs)?;
+    let owners = family.owners(root).context("reading which package owns what")?;
+    let faults = check_tree(ui, family.as_ref(), &owners, root, &settings, &check, jobs)?;
     step.done(format_args!("{} fault{}", faults.len(), if faults.len() == 1 { "" } else { "s" }));
     Ok(faults)
 }
