@@ -35,9 +35,10 @@ pub struct Arch {
 
 /// Every architecture that mkbase makes images for.
 ///
-/// Sources: `dpkg-architecture -L` and dpkg's `cputable`; dnf's `basearch` map and libsolv's `poolarch.c`; Alpine's `APKBUILD` reference; the
-/// OCI image-spec, which takes Go's `GOARCH` and its table of variants; qemu's `qemu-NAME` user-mode programs; the
-/// psABI of each architecture, and the kernel's tables of system calls for the number of `exit`.
+/// Sources: `dpkg-architecture -L` and dpkg's `cputable`; dnf's `basearch` map and libsolv's `poolarch.c`; Alpine's
+/// `APKBUILD` reference; the OCI image-spec, which takes Go's `GOARCH` and its table of variants; qemu's `qemu-NAME`
+/// user-mode programs; the psABI of each architecture, and the kernel's tables of system calls for the number of
+/// `exit`.
 static ARCHS: &[Arch] = &[
     Arch {
         deb: "amd64",
